@@ -1,0 +1,169 @@
+"""Results of a bench: one schema for every device, so that calibrate and report read them all alike.
+
+Times are milliseconds, sizes bytes, memory MiB.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from msd_edge.bundle.manifest import Model, Precision, RuleName, Share, Target
+
+SCHEMA_VERSION = 1
+
+Ms = Annotated[float, Field(ge=0)]
+
+
+class Timing(Model):
+    """A distribution of times in milliseconds; nothing is clipped. ``raw`` names the list in the raw-timings file."""
+
+    count: Annotated[int, Field(ge=1)]
+    median: Ms
+    p90: Ms
+    p99: Ms
+    mean: Ms
+    minimum: Ms
+    maximum: Ms
+    raw: str | None = None
+
+
+class SegmentBench(Model):
+    """A segment alone. ``init``: read, verify and load the file; ``first``: the first invocation; ``warm``: those after."""
+
+    index: int
+    init: Ms
+    first: Ms
+    warm: Timing
+    bytes: int
+
+
+class ReliabilityBin(Model):
+    """Images whose calibrated top probability fell into [low, high)."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+class ExitBench(Model):
+    """One exit when every image leaves there.
+
+    ``chain``: inference time of segments 1..k as the cascade runs them; ``alone``: the stand-alone file, None if none.
+    """
+
+    index: int
+    correct: int
+    images: int
+    accuracy: Share
+    macs: int
+    chain_macs: int
+    chain: Timing
+    alone: Timing | None = None
+    alone_init: Ms | None = None
+    alone_first: Ms | None = None
+    alone_bytes: int | None = None
+    chain_bytes: int
+    ece: float
+    reliability: tuple[ReliabilityBin, ...]
+
+
+class CascadeBench(Model):
+    """The cascade at one operating point on real test images, really stopping early.
+
+    Per image: ``preprocess`` (raw uint8 image to the input tensor), ``inference`` (the segments invoked), ``decision``
+    (dequantize, softmax, compare), ``total`` (all of it). ``expected_*`` is what calibration promised.
+    ``simulation_agreement``: share of images that left where the full outputs say they should.
+    """
+
+    point: str
+    rule: RuleName
+    thresholds: tuple[float, ...]
+    correct: int
+    images: int
+    accuracy: Share
+    exit_counts: tuple[int, ...]
+    exit_accuracy: tuple[Share | None, ...]
+    preprocess: Timing
+    inference: Timing
+    decision: Timing
+    total: Timing
+    expected_ms: Ms
+    expected_accuracy: Share
+    expected_shares: tuple[Share, ...]
+    mean_macs: float
+    simulation_agreement: Share
+
+
+class GoldenCheck(Model):
+    """Comparison with the golden samples before any time is taken. Differences are in steps for integers, else logits."""
+
+    images: int
+    max_difference: float
+    top1_agreement: Share
+    bit_equal: bool
+
+
+class Example(Model):
+    """A test image with the exit it took at ``point``. ``png``: base64."""
+
+    point: str
+    index: int
+    label: int
+    predicted: int
+    probability: float
+    exit: int
+    png: str
+
+
+class VariantBench(Model):
+    """All measurements of one variant in one fresh process. ``peak_memory`` is the growth of the process's peak, MiB."""
+
+    target: Target
+    precision: Precision
+    runtime: str
+    runtime_version: str
+    threads: int
+    golden: GoldenCheck
+    load: Ms
+    peak_memory: float
+    segments: tuple[SegmentBench, ...]
+    exits: tuple[ExitBench, ...]
+    cascade: tuple[CascadeBench, ...]
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The short name, ``tflite-int8``."""
+        return f"{self.target}-{self.precision}"
+
+
+class Device(Model):
+    """What it ran on."""
+
+    kind: Literal["cpu", "android", "ssh"]
+    name: str
+    processor: str
+    features: tuple[str, ...]
+    cores: int
+    memory_mib: int
+    system: str
+
+
+class Results(Model):
+    """A results file."""
+
+    schema_version: Literal[1] = 1
+    created: str
+    bundle: str
+    manifest_sha256: str
+    classes: tuple[str, ...]
+    data: str
+    device: Device
+    versions: dict[str, str]
+    options: dict[str, int | float | str | bool | None]
+    warmup: int
+    variants: tuple[VariantBench, ...]
+    notes: tuple[str, ...] = ()
+    raw: str | None = None

@@ -1,0 +1,86 @@
+"""The Typer app: one thin module per verb. Heavy libraries are imported by the verbs, when they run."""
+
+import os
+import sys
+import traceback
+
+import typer
+
+from msd_edge.cli import common
+from msd_edge.errors import MsdEdgeError
+
+# ONNX Runtime from 1.29 on sends telemetry unless this is set before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# Typer carries its own copy of click's exceptions from 0.25 on and uses click's before: take the base from what it raises.
+_UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="msd-edge",
+    help="Early-exit image classifiers from training to the phone.\n\n"
+    "train → export → calibrate → bench → report; each step takes the newest result of the one before.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from msd_edge import __version__
+
+        common.say(f"msd-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Early-exit image classifiers from training to the phone."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        0 done, 1 a gate or the work failed, 2 wrong usage or input, 3 a device problem, 130 interrupted.
+    """
+    common.state.verbose = False
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # a pipe in the C locale must not fail on × or →
+            reconfigure(errors="replace")
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except _UsageProblem as wrong:
+        return 2 if type(wrong).__name__ == "NoArgsIsHelpError" else _fail(_one_sentence(wrong), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted.", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except MsdEdgeError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}.", 1)
+    except Exception as error:  # noqa: BLE001  the last resort: one sentence, the traceback only when asked for
+        return _fail(f"unexpected {type(error).__name__}: {error} (--verbose shows where)", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    if common.state.verbose:
+        traceback.print_exc()
+    sys.stderr.write(f"msd-edge: {' '.join(message.split())}\n")
+    return code
+
+
+def _one_sentence(wrong: Exception) -> str:
+    message = str(getattr(wrong, "format_message", wrong.__str__)()).rstrip(".")
+    context = getattr(wrong, "ctx", None)
+    path = context.command_path.split(" ", 1)[-1] if context is not None else ""
+    hint = f"msd-edge {path} --help" if path and path != "msd-edge" else "msd-edge --help"
+    return f"{message}. See `{hint}`."

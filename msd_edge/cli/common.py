@@ -1,0 +1,211 @@
+"""What the verbs share: printing, progress, shared options, finding the newest run or bundle."""
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from msd_edge.errors import ConfigError
+
+
+@dataclass
+class State:
+    """What the whole command line shares. ``verbose``: show tracebacks."""
+
+    verbose: bool = False
+
+
+state = State()
+
+
+def say(text: str = "") -> None:
+    """Print a line to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Print a note to standard error, where it does not disturb a pipe."""
+    sys.stderr.write(f"msd-edge: note: {text}\n")
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> None:
+    """Print lines of a short name and what is to be said of it, aligned."""
+    for name, text in rows:
+        say(f"{name:<8} {text}")
+
+
+def table(header: list[str], rows: list[list[str]]) -> None:
+    """Print an aligned table: the first column to the left, the others to the right."""
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    for row in cells:
+        parts = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        say("  ".join(parts).rstrip())
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON document, for machines."""
+    say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@dataclass
+class Progress:
+    """A live line on a terminal, nothing in a pipe. ``advance`` moves it on, ``note`` changes its text."""
+
+    total: int
+    text: str
+    live: bool
+    done: int = 0
+
+    def advance(self, count: int = 1, text: str | None = None) -> None:
+        """Move on by ``count`` steps."""
+        self.done += count
+        if text is not None:
+            self.text = text
+        self._draw()
+
+    def note(self, text: str) -> None:
+        """Change the text."""
+        self.text = text
+        self._draw()
+
+    def clear(self) -> None:
+        """Take the line away, so that something else can be printed."""
+        if self.live:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+
+    def _draw(self) -> None:
+        if self.live:
+            width = max(20, _terminal_width() - 1)
+            sys.stderr.write(f"\r\x1b[2K{f'[{self.done}/{self.total}] {self.text}'[:width]}")
+            sys.stderr.flush()
+
+
+@contextmanager
+def progress(total: int, text: str) -> Iterator[Progress]:
+    """Show progress over ``total`` steps on standard error while the block runs, on a terminal only."""
+    bar = Progress(total, text, live=sys.stderr.isatty())
+    bar.note(text)
+    try:
+        yield bar
+    finally:
+        bar.clear()
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean X?`` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def newest(parent: Path, marker: str, what: str, make: str) -> Path:
+    """Return the newest folder under ``parent`` that holds a file ``marker``.
+
+    Args:
+        parent: ``runs`` or ``bundles``.
+        marker: ``run.json`` or ``manifest.json``.
+        what: ``run`` or ``bundle``, for the message.
+        make: the command that makes one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = [path for path in parent.glob(f"*/{marker}") if not path.parent.name.startswith(".")]
+    if not found:
+        raise ConfigError(f"{parent}/: there is no {what} here; name one, or make one with `{make}`.")
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 80
+
+
+def _set_verbose(value: bool) -> None:
+    state.verbose = state.verbose or value
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make a TOML or JSON file's values the defaults of this verb's options."""
+    if path is None:
+        return None
+    values = _read_config(path)
+    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known or name in ("config", "verbose"):
+            options = [parameter.replace("_", "-") for parameter in known]
+            raise ConfigError(f"{path}: {key}: `{context.info_name}` has no such option{suggest(key, options)}.")
+        defaults[name] = value
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    from msd_edge.files import read_json
+
+    if path.suffix == ".json":
+        values = read_json(path, what="configuration", error=ConfigError)
+    else:
+        import tomllib
+
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as problem:
+            raise ConfigError(f"{path}: cannot read this configuration: {problem.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+            raise ConfigError(f"{path}: this configuration is no valid TOML: {problem}.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a configuration is a table of option names and values.")
+    return values
+
+
+def choose(name: str, value: str, known: Iterable[str]) -> str:
+    """Return ``value`` if it is known.
+
+    Raises:
+        ConfigError: it is not; the closest match is offered.
+    """
+    names = list(known)
+    if value not in names:
+        raise ConfigError(f"{name} {value}: no such choice{suggest(value, names)} (known: {', '.join(names)}).")
+    return value
+
+
+def run_or_bundle(path: Path) -> str:
+    """Return ``run`` or ``bundle`` for a folder that is one.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if (path / "run.json").is_file():
+        return "run"
+    if (path / "manifest.json").is_file():
+        return "bundle"
+    raise ConfigError(f"{path}: neither a run (run.json) nor a bundle (manifest.json) is there.")
+
+
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", callback=_set_verbose, is_eager=True, help="Show tracebacks and more detail.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", callback=_load_config, is_eager=True, metavar="FILE", help="TOML or JSON file with option values."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]

@@ -1,0 +1,152 @@
+"""Multi-exit networks: a trunk cut at its exits, a branch at each cut.
+
+    images ─ normalize ─ trunk 1 ─┬─ trunk 2 ─┬─ … ─ trunk N ─ head
+                                  └ branch 1  └ branch 2
+
+The last "branch" is the network's own head. Everything a backbone must tell is in ``BackboneSpec``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """One block of a stage: how to build it anew (the trunk and every sampled branch get their own), and its width.
+
+    ``stride``: by how much it shrinks height and width.
+    """
+
+    build: Callable[[], nn.Module]
+    in_channels: int
+    out_channels: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A single-classifier CNN as stem + stages of blocks + head.
+
+    Invariants: stages are not empty; block i's ``out_channels`` is block i+1's ``in_channels``; ``head(channels)``
+    builds the module between the last feature map (batch, channels, H, W) and the last linear layer; it returns
+    pooled features (batch, features) and must not change their number with H and W.
+    """
+
+    name: str
+    stem: BlockSpec
+    stages: tuple[tuple[BlockSpec, ...], ...]
+    head: Callable[[int], nn.Module]
+    feature_width: Callable[[int], int] = field(default=lambda channels: channels)
+
+
+class GlobalPool(nn.Module):
+    """Average over height and width: (batch, channels, H, W) to (batch, channels)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean of each channel."""
+        return torch.flatten(self.pool(x), 1)
+
+
+class Normalize(nn.Module):
+    """Raw pixels 0..255 to (x - mean) / std; mean and std in pixel units, one value or one per channel.
+
+    Attributes:
+        mean: (1, M, 1, 1), M being 1 or the number of channels.
+        inverse_std: the same shape, 1 / std.
+    """
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        shape = (1, len(mean), 1, 1)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(shape), persistent=False)
+        self.register_buffer(
+            "inverse_std", torch.tensor([1 / s for s in std], dtype=torch.float32).reshape(shape), persistent=False
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize (batch, channels, H, W)."""
+        return (x - self.mean) * self.inverse_std
+
+
+class Branch(nn.Module):
+    """From a trunk feature map to one exit's logits: blocks, then pooled features, then one linear layer."""
+
+    def __init__(self, blocks: nn.Module, pool: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.pool = pool
+        self.classifier = nn.Linear(features, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what enters the last linear layer: (batch, features)."""
+        pooled: Tensor = self.pool(self.blocks(x))
+        return pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (batch, classes)."""
+        logits: Tensor = self.classifier(self.features(x))
+        return logits
+
+
+class MultiExitNetwork(nn.Module):
+    """A network with N exits, ordered from early to late.
+
+    Attributes:
+        normalize: raw pixels to the trunk's input.
+        trunk: N pieces; piece k takes piece k-1's feature map.
+        branches: N branches; branch k takes piece k's feature map.
+        places: where each exit leaves, as text ("stage 1 block 1").
+        image_shape: (channels, height, width) it was built for.
+    """
+
+    def __init__(
+        self,
+        normalize: Normalize,
+        trunk: Sequence[nn.Module],
+        branches: Sequence[Branch],
+        places: Sequence[str],
+        image_shape: tuple[int, int, int],
+    ) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.trunk = nn.ModuleList(trunk)
+        self.branches = nn.ModuleList(branches)
+        self.places = tuple(places)
+        self.image_shape = image_shape
+
+    @property
+    def exits(self) -> int:
+        """The number of exits."""
+        return len(self.branches)
+
+    def forward_features(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Run the whole network.
+
+        Args:
+            images: raw pixel values 0..255 as floats, NCHW.
+
+        Returns:
+            The logits (batch, classes) of every exit, and the pooled features (batch, features) behind them.
+        """
+        x = self.normalize(images)
+        logits, features = [], []
+        for piece, branch in zip(self.trunk, self.branches, strict=True):
+            x = piece(x)
+            pooled = branch.features(x)
+            logits.append(branch.classifier(pooled))
+            features.append(pooled)
+        return tuple(logits), tuple(features)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits (batch, classes) of every exit for raw pixel values 0..255, NCHW."""
+        return self.forward_features(images)[0]
