@@ -1,0 +1,1 @@
+"""Backbones as stem and stages, sampling-based branches, the multi-exit network."""

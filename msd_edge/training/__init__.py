@@ -1,0 +1,1 @@
+"""Training: losses, methods, the loop, the run folder."""

@@ -1,0 +1,156 @@
+"""Sampling-based branch augmentation (Luan et al. 2019, arXiv 1911.09418): where exits leave, what their branches hold."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from msd_edge.errors import ModelError
+from msd_edge.models.cost import Shape, trace_cost
+from msd_edge.models.network import BackboneSpec, BlockSpec, Branch, MultiExitNetwork, Normalize
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where an exit leaves: after ``block`` (1-based) of ``stage`` (1-based); stage 0 is the stem."""
+
+    stage: int
+    block: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}:{self.block}" if self.stage else "stem"
+
+
+def all_places(spec: BackboneSpec) -> tuple[Place, ...]:
+    """Return every place where an exit can leave, the last being the network's own head."""
+    stages = enumerate(spec.stages, 1)
+    return (Place(0, 0), *(Place(s, b) for s, blocks in stages for b in range(1, len(blocks) + 1)))
+
+
+def spread_places(spec: BackboneSpec, exits: int) -> tuple[Place, ...]:
+    """Choose places for ``exits`` exits, the last included.
+
+    Up to as many as there are stages they leave at ends of stages, evenly; one more takes the stem; beyond that they
+    spread evenly over all blocks.
+
+    Raises:
+        ModelError: fewer than one, or more than there are places.
+    """
+    places = all_places(spec)
+    stages = len(spec.stages)
+    if not 1 <= exits <= len(places):
+        raise ModelError(f"--exits {exits}: {spec.name} has room for 1 to {len(places)} exits.")
+    ends = [Place(s, len(blocks)) for s, blocks in enumerate(spec.stages, 1)]
+    if exits <= stages:
+        return tuple(ends[max(1, i * stages // exits) - 1] for i in range(1, exits + 1))
+    if exits == stages + 1:
+        return (Place(0, 0), *ends)
+    last = len(places) - 1
+    return tuple(places[round(last * i / exits)] for i in range(1, exits + 1))
+
+
+def parse_places(spec: BackboneSpec, text: str, image_shape: Shape) -> tuple[Place, ...]:
+    """Read ``--exits-at``: commas between ``stage:block``, ``stem``, or shares of the trunk's MACs such as ``0.4``.
+
+    The network's own head is always the last exit and is not named.
+
+    Raises:
+        ModelError: a place cannot be read, does not exist, comes twice or out of order.
+    """
+    known = all_places(spec)
+    shares = mac_shares(spec, image_shape)
+    found = []
+    for part in (piece.strip() for piece in text.split(",")):
+        place = _parse_place(spec, part, known, shares)
+        if place == known[-1]:
+            raise ModelError(f"--exits-at {part}: that is the network's own last exit, which is always there.")
+        if found and place <= found[-1]:
+            raise ModelError(f"--exits-at {part}: exits go from early to late, each place once ({found[-1]} came before).")
+        found.append(place)
+    return (*found, known[-1])
+
+
+def _parse_place(spec: BackboneSpec, part: str, known: Sequence[Place], shares: Sequence[float]) -> Place:
+    if part == "stem":
+        return known[0]
+    if match := re.fullmatch(r"(\d+):(\d+)", part):
+        place = Place(int(match[1]), int(match[2]))
+        if place not in known or place.stage == 0:
+            depth = ", ".join(f"{s}:1-{len(blocks)}" for s, blocks in enumerate(spec.stages, 1))
+            raise ModelError(f"--exits-at {part}: {spec.name} has no such block (it has stem, {depth}).")
+        return place
+    if re.fullmatch(r"0?\.\d+", part):
+        share = float(part)
+        nearest = min(range(len(known) - 1), key=lambda i: abs(shares[i] - share))
+        return known[nearest]
+    raise ModelError(f"--exits-at {part}: a place is stage:block (2:1), stem, or a share of the trunk's MACs (0.4).")
+
+
+def mac_shares(spec: BackboneSpec, image_shape: Shape) -> tuple[float, ...]:
+    """Return the share of the trunk's MACs spent by each of ``all_places``, the last being 1."""
+    costs = []
+    shape: Shape = image_shape
+    for block in (spec.stem, *(b for stage in spec.stages for b in stage)):
+        macs, shape = trace_cost(block.build(), shape)
+        costs.append(macs)
+    total = sum(costs)
+    return tuple(sum(costs[: i + 1]) / total for i in range(len(costs)))
+
+
+def sample_branch(spec: BackboneSpec, place: Place, interval: int | None) -> tuple[BlockSpec, ...]:
+    """Choose the blocks of the branch that leaves at ``place``.
+
+    From each stage that remains, the blocks 1, 1 + interval, 1 + 2·interval, … are taken, each as a fresh copy with its
+    stride and width; by default (None) the interval is the stage's length, which takes the down-sampling block alone.
+    Inside the stage it leaves from, counting goes on from its own block. Nothing is shared with the trunk.
+    """
+    chosen: list[BlockSpec] = []
+    for number, blocks in enumerate(spec.stages, 1):
+        step = interval or len(blocks)
+        if number == place.stage:
+            chosen += blocks[place.block - 1 + step :: step]
+        elif number > place.stage:
+            chosen += blocks[::step]
+    return tuple(chosen)
+
+
+def augment_backbone(
+    spec: BackboneSpec,
+    places: Sequence[Place],
+    classes: int,
+    normalize: Normalize,
+    image_shape: tuple[int, int, int],
+    interval: int | None = None,
+) -> MultiExitNetwork:
+    """Turn a single-classifier backbone into a multi-exit network.
+
+    Args:
+        spec: the backbone.
+        places: of the exits, early to late, the last being the network's own head.
+        classes: number of classes.
+        normalize: raw pixels to the trunk's input.
+        image_shape: (channels, height, width).
+        interval: sampling interval of the branches; None takes one block a stage.
+    """
+    if interval is not None and interval < 1:
+        raise ModelError(f"--branch-interval {interval}: at least 1.")
+    ordered = [(Place(0, 0), spec.stem)]
+    ordered += [(Place(s, b), block) for s, blocks in enumerate(spec.stages, 1) for b, block in enumerate(blocks, 1)]
+    trunk: list[nn.Module] = []
+    branches: list[Branch] = []
+    piece: list[nn.Module] = []
+    width = spec.stages[-1][-1].out_channels
+    for place, block in ordered:
+        piece.append(block.build())
+        if place not in places:
+            continue
+        trunk.append(nn.Sequential(*piece))
+        piece = []
+        sampled = sample_branch(spec, place, interval)
+        channels = sampled[-1].out_channels if sampled else block.out_channels
+        if channels != width:
+            raise ModelError(f"exit at {place}: the branch ends {channels} channels wide, the trunk {width}.")
+        blocks = nn.Sequential(*(b.build() for b in sampled))
+        branches.append(Branch(blocks, spec.head(channels), spec.feature_width(channels), classes))
+    return MultiExitNetwork(normalize, trunk, branches, [str(p) for p in places], image_shape)
