@@ -88,7 +88,7 @@ class ExitRule:
             return True, probabilities
         threshold = float(np.float32(self.thresholds[exit]))
         if self.name == "max-softmax":
-            return float(1 / total[0]) >= threshold, probabilities
+            return float(np.reciprocal(total)[0]) >= threshold, probabilities
         if self.name == "entropy":
             return float(_entropy(shifted, probabilities, total)[0]) <= threshold, probabilities
         patience = int(threshold)
@@ -155,7 +155,7 @@ def score(name: RuleName, logits: Floats, temperature: float) -> Floats:
     """
     shifted, weights, total = _exponentials(logits, temperature)
     if name == "max-softmax":
-        top: Floats = 1 / total[..., 0]  # the top class's weight is exp(0), exactly 1
+        top: Floats = np.reciprocal(total)[..., 0]  # the top class's weight is exp(0), exactly 1
         return top
     return _entropy(shifted, weights / total, total)[..., 0]
 
@@ -183,6 +183,6 @@ def _exponentials(logits: Floats, temperature: float) -> tuple[Floats, Floats, F
 
 def _entropy(shifted: Floats, probabilities: Floats, total: Floats) -> Floats:
     # log p = shifted - log(total): finite even where p itself is 0.
-    mean = np.add.reduce(probabilities * shifted, axis=-1, keepdims=True)
+    mean: Floats = np.add.reduce(probabilities * shifted, axis=-1, keepdims=True)
     result: Floats = (np.log(total) - mean) / np.float32(math.log(shifted.shape[-1]))
     return result
