@@ -49,7 +49,8 @@ class TensorSpec(Model):
     shape: tuple[Annotated[int, Field(ge=1, le=1 << 24)], ...]
     layout: Layout
     dtype: DType
-    scale: Annotated[float, Field(gt=0)] | None = None
+    # The smallest and largest normal float32: runtimes hold scales in that type.
+    scale: Annotated[float, Field(ge=2.0**-126, le=3.4e38)] | None = None
     zero_point: int | None = None
 
     @model_validator(mode="after")
@@ -61,6 +62,11 @@ class TensorSpec(Model):
             )
         if len(self.shape) != len(self.layout):
             raise ValueError(f"tensor {self.name!r}: shape {list(self.shape)} does not fit the layout {self.layout}")
+        if self.shape[0] != 1:
+            raise ValueError(f"tensor {self.name!r}: the batch is {self.shape[0]}, files of a bundle take 1")
+        lowest, highest = (0, 255) if self.dtype == "uint8" else (-128, 127)
+        if self.zero_point is not None and not lowest <= self.zero_point <= highest:
+            raise ValueError(f"tensor {self.name!r}: the zero point {self.zero_point} is no {self.dtype}")
         return self
 
 
@@ -161,7 +167,7 @@ class OperatingPoint(Model):
 
 
 class LatencySource(Model):
-    """Where the milliseconds of an expected latency come from. ``segment_ms``: median per segment, decision included."""
+    """Where the expected milliseconds come from. ``segment_ms``: median per segment, decision included."""
 
     device: str
     threads: Annotated[int, Field(ge=1)]
@@ -229,20 +235,19 @@ class Variant(Model):
         for a, b in zip(given, taken, strict=True):
             for field in ("shape", "layout", "dtype", "scale", "zero_point"):
                 if getattr(a, field) != getattr(b, field):
-                    raise ValueError(
-                        f"{self.name}: seam {index}→{index + 1}: {field} {getattr(a, field)} given, {getattr(b, field)} taken"
-                    )
+                    both = f"{getattr(a, field)} given, {getattr(b, field)} taken"
+                    raise ValueError(f"{self.name}: seam {index}→{index + 1}: {field} {both}")
 
 
 class Resize(Model):
-    """How any image becomes the network's input: shorter side to ``height``/``width`` by Pillow's ``filter``, centre crop."""
+    """How any image becomes the network's input: shorter side to size by Pillow's ``filter``, centre crop."""
 
     filter: Literal["bilinear"] = "bilinear"
     fit: Literal["cover"] = "cover"
 
 
 class InputSpec(Model):
-    """The image a bundle takes: ``channels`` 1 (grey) or 3 (RGB); mean and std are those inside the files, in pixels."""
+    """The image a bundle takes: ``channels`` 1 (grey) or 3 (RGB); mean and std are those in the files, in pixels."""
 
     height: Annotated[int, Field(ge=1, le=8192)]
     width: Annotated[int, Field(ge=1, le=8192)]
@@ -319,9 +324,8 @@ class Manifest(Model):
                 )
             for segment in variant.segments:
                 if segment.logits.shape != (1, len(self.classes)):
-                    raise ValueError(
-                        f"{variant.name}: exit {segment.index} gives {segment.logits.shape}, not (1, {len(self.classes)})"
-                    )
+                    both = f"{segment.logits.shape}, not (1, {len(self.classes)})"
+                    raise ValueError(f"{variant.name}: exit {segment.index} gives {both}")
             image = variant.segments[0].inputs[0]
             size = (self.input.height, self.input.width, self.input.channels)
             found = image.shape[1:] if image.layout == "NHWC" else (*image.shape[2:], image.shape[1])
