@@ -1,0 +1,1 @@
+"""Measures bundles and reports what was measured."""

@@ -28,7 +28,7 @@ class Timing(Model):
 
 
 class SegmentBench(Model):
-    """A segment alone. ``init``: read, verify and load the file; ``first``: the first invocation; ``warm``: those after."""
+    """A segment alone. ``init``: read, verify, load the file; ``first``: the first invocation; ``warm``: later ones."""
 
     index: int
     init: Ms
@@ -51,6 +51,7 @@ class ExitBench(Model):
     """One exit when every image leaves there.
 
     ``chain``: inference time of segments 1..k as the cascade runs them; ``alone``: the stand-alone file, None if none.
+    ``total`` and ``alone_total``: the same with pre-processing and decision, as the cascade's ``total`` has them.
     """
 
     index: int
@@ -65,6 +66,8 @@ class ExitBench(Model):
     alone_first: Ms | None = None
     alone_bytes: int | None = None
     chain_bytes: int
+    total: Timing | None = None
+    alone_total: Timing | None = None
     ece: float
     reliability: tuple[ReliabilityBin, ...]
 
@@ -75,6 +78,8 @@ class CascadeBench(Model):
     Per image: ``preprocess`` (raw uint8 image to the input tensor), ``inference`` (the segments invoked), ``decision``
     (dequantize, softmax, compare), ``total`` (all of it). ``expected_*`` is what calibration promised.
     ``simulation_agreement``: share of images that left where the full outputs say they should.
+    ``speedup``: how many times faster the images went through by wall clock than through the last exit, on the same
+    images in turns; the last exit in its faster form (its stand-alone file, or the chain that never leaves early).
     """
 
     point: str
@@ -94,10 +99,11 @@ class CascadeBench(Model):
     expected_shares: tuple[Share, ...]
     mean_macs: float
     simulation_agreement: Share
+    speedup: Annotated[float, Field(gt=0)] | None = None
 
 
 class GoldenCheck(Model):
-    """Comparison with the golden samples before any time is taken. Differences are in steps for integers, else logits."""
+    """Comparison with the golden samples before any figure is reported; in steps for integers, in logits for floats."""
 
     images: int
     max_difference: float
@@ -118,7 +124,13 @@ class Example(Model):
 
 
 class VariantBench(Model):
-    """All measurements of one variant in one fresh process. ``peak_memory`` is the growth of the process's peak, MiB."""
+    """All measurements of one variant in one fresh process.
+
+    ``load``: import of the runtime, then reading, verifying and loading all segments of the chain. ``peak_memory``: by
+    how much the process's peak of resident memory grew from just before the chain was loaded to after the golden images
+    had run through it, MiB. ``runtime_threads``: threads of the operating system that the runtime started for one
+    segment, the calling one included; ``cpu_per_wall``: processor seconds per second while inference ran.
+    """
 
     target: Target
     precision: Precision
@@ -128,6 +140,8 @@ class VariantBench(Model):
     golden: GoldenCheck
     load: Ms
     peak_memory: float
+    runtime_threads: Annotated[int, Field(ge=1)] | None = None
+    cpu_per_wall: Annotated[float, Field(ge=0)] | None = None
     segments: tuple[SegmentBench, ...]
     exits: tuple[ExitBench, ...]
     cascade: tuple[CascadeBench, ...]

@@ -1,0 +1,133 @@
+"""Results on disk: a small file for reading, and beside it every single time that was taken."""
+
+import contextlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from msd_edge.benchmarks.job import Answers
+from msd_edge.benchmarks.results import SCHEMA_VERSION, Results
+from msd_edge.bundle.manifest import Model
+from msd_edge.bundle.reader import explain
+from msd_edge.errors import ConfigError
+from msd_edge.files import read_json, write_bytes, write_json
+
+_RAW_LIMIT = 1 << 30
+
+
+class Raw(Model):
+    """What stands in a raw-timings file.
+
+    Attributes:
+        created: the same as in the results that it belongs to.
+        times: milliseconds in the order taken, by the name that ``Timing.raw`` gives.
+        images: place of each measured image in the test split.
+        labels: its class.
+        answers: by variant and operating point, for each image the first time it went through.
+    """
+
+    schema_version: Literal[1] = 1
+    created: str
+    times: dict[str, tuple[float, ...]]
+    images: tuple[int, ...]
+    labels: tuple[int, ...]
+    answers: dict[str, dict[str, Answers]]
+
+
+def raw_path(path: Path) -> Path:
+    """Return where the raw timings of the results at ``path`` lie: ``x.json`` has ``x.raw.json`` beside it."""
+    return path.with_name(f"{path.stem}.raw.json")
+
+
+def write_results(path: Path, results: Results, raw: Raw) -> Results:
+    """Write results and raw timings, each whole or not at all; a failure leaves no new file behind.
+
+    Args:
+        path: ends in ``.json``.
+        results: what was measured.
+        raw: every time.
+
+    Returns:
+        The results as written, with the name of the raw-timings file.
+
+    Raises:
+        ConfigError: ``path`` is no name for a results file.
+    """
+    check_path(path)
+    beside = raw_path(path)
+    results = results.model_copy(update={"raw": beside.name})
+    fresh = not beside.exists()
+    # Raw timings first: whoever sees the results finds them there.
+    write_bytes(beside, raw.model_dump_json().encode() + b"\n")
+    try:
+        write_json(path, results.model_dump(mode="json"))
+    except BaseException:
+        if fresh:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+        raise
+    return results
+
+
+def check_path(path: Path) -> None:
+    """Check that results can be written to ``path``.
+
+    Raises:
+        ConfigError: it does not end in ``.json``, ends in ``.raw.json``, or is a folder.
+    """
+    if path.suffix != ".json" or path.name.endswith(".raw.json") or path.is_dir():
+        raise ConfigError(f"{path}: results are written to a file that ends in .json (and not in .raw.json).")
+
+
+def read_results(path: Path) -> Results:
+    """Read a results file.
+
+    Raises:
+        ConfigError: it is missing, damaged, no results file, or of a newer schema.
+    """
+    value = read_json(path, what="results file", error=ConfigError)
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if type(version) is not int or version < 1:
+        raise ConfigError(f"{path}: this is no results file of `msd-edge bench`.")
+    if version > SCHEMA_VERSION:
+        raise ConfigError(f"{path}: needs a newer msd-edge: schema {version}, this one reads {SCHEMA_VERSION}.")
+    try:
+        return Results.model_validate(value)
+    except ValidationError as problem:
+        raise ConfigError(f"{path}: {explain(problem)}.") from None
+
+
+def read_raw(path: Path, results: Results) -> Raw:
+    """Read the raw timings that belong to the results at ``path``.
+
+    Raises:
+        ConfigError: they are missing, damaged, or belong to other results.
+    """
+    beside = path.with_name(results.raw) if results.raw else raw_path(path)
+    value = read_json(beside, what="raw-timings file", error=ConfigError, limit=_RAW_LIMIT)
+    try:
+        raw = Raw.model_validate(value)
+    except ValidationError as problem:
+        raise ConfigError(f"{beside}: {explain(problem)}.") from None
+    if raw.created != results.created:
+        raise ConfigError(f"{beside}: these raw timings belong to other results than {path}; run the bench again.")
+    return raw
+
+
+def results_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a results file."""
+    schema = Results.model_json_schema(mode="validation")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": f"msd-edge results, schema {SCHEMA_VERSION}",
+        "required": ["schema_version", *schema["required"]],
+    }
+
+
+def write_schema(folder: Path) -> Path:
+    """Write the schema as ``results-1.json`` into ``folder`` and return its path."""
+    path = folder / f"results-{SCHEMA_VERSION}.json"
+    write_json(path, results_schema())
+    return path
