@@ -13,7 +13,10 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from msd_edge.data.config import DataConfig
+from msd_edge.typed import Model as Model
 
 SCHEMA_VERSION = 1
 
@@ -34,12 +37,6 @@ def _inside(path: str) -> str:
 
 
 RelativePath = Annotated[str, AfterValidator(_inside)]
-
-
-class Model(BaseModel):
-    """The base of all artefact models: frozen, no unknown keys, no NaN or infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TensorSpec(Model):
@@ -291,8 +288,8 @@ class Source(Model):
 
     run: str
     arch: str
-    data: str
-    data_seed: int
+    method: str
+    data: DataConfig
     weights_sha256: Sha256
     activation_images: int
     activation_sha256: Sha256 | None = None

@@ -6,13 +6,13 @@ import traceback
 
 import typer
 
-from msd_edge.cli import common
+from msd_edge.cli import common, train
 from msd_edge.errors import MsdEdgeError
 
 # ONNX Runtime from 1.29 on sends telemetry unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Typer carries its own copy of click's exceptions from 0.25 on and uses click's before: take the base from what it raises.
+# Typer carries its own copy of click's exceptions since it dropped click: take their base from what it raises.
 _UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
@@ -39,6 +39,10 @@ def root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
     """Early-exit image classifiers from training to the phone."""
+
+
+for _verb in (train,):
+    _verb.register(app)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Sampling-based branch augmentation (Luan et al. 2019, arXiv 1911.09418): where exits leave, what their branches hold."""
+"""Sampling-based branch augmentation (Luan et al. 2019, arXiv 1911.09418): where exits leave, what branches hold."""
 
 import re
 from collections.abc import Sequence
@@ -60,13 +60,15 @@ def parse_places(spec: BackboneSpec, text: str, image_shape: Shape) -> tuple[Pla
     """
     known = all_places(spec)
     shares = mac_shares(spec, image_shape)
-    found = []
+    found: list[Place] = []
     for part in (piece.strip() for piece in text.split(",")):
         place = _parse_place(spec, part, known, shares)
         if place == known[-1]:
             raise ModelError(f"--exits-at {part}: that is the network's own last exit, which is always there.")
         if found and place <= found[-1]:
-            raise ModelError(f"--exits-at {part}: exits go from early to late, each place once ({found[-1]} came before).")
+            raise ModelError(
+                f"--exits-at {part}: exits go from early to late, each place once ({found[-1]} came before)."
+            )
         found.append(place)
     return (*found, known[-1])
 

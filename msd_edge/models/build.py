@@ -7,12 +7,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from msd_edge.bundle.manifest import Model
 from msd_edge.errors import ModelError
 from msd_edge.models.branches import augment_backbone, parse_places, spread_places
 from msd_edge.models.cost import count_parameters, trace_cost
 from msd_edge.models.network import BackboneSpec, Branch, MultiExitNetwork, Normalize
 from msd_edge.models.resnet import DEPTHS, describe_resnet
+from msd_edge.typed import Model
 
 
 class NetworkConfig(Model):
@@ -42,7 +42,7 @@ class NetworkConfig(Model):
 
 @dataclass(frozen=True)
 class ExitCost:
-    """What an exit costs. ``macs``: stand-alone; ``chain_macs``: with every branch passed before; ``parameters``: alone."""
+    """What an exit costs: ``macs`` stand-alone, ``chain_macs`` with every branch passed before, ``parameters`` alone."""
 
     place: str
     macs: int
@@ -142,9 +142,7 @@ def measure_costs(network: MultiExitNetwork) -> tuple[ExitCost, ...]:
         trunk_macs += macs
         modules.append(piece)
         own, _ = trace_cost(branch, shape)
-        costs.append(
-            ExitCost(place, trunk_macs + own, trunk_macs + own + passed, count_parameters(*modules, branch))
-        )
+        costs.append(ExitCost(place, trunk_macs + own, trunk_macs + own + passed, count_parameters(*modules, branch)))
         passed += own
     return tuple(costs)
 

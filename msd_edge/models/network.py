@@ -141,6 +141,7 @@ class MultiExitNetwork(nn.Module):
         x = self.normalize(images)
         logits, features = [], []
         for piece, branch in zip(self.trunk, self.branches, strict=True):
+            assert isinstance(branch, Branch)
             x = piece(x)
             pooled = branch.features(x)
             logits.append(branch.classifier(pooled))

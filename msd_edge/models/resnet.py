@@ -47,9 +47,7 @@ def describe_resnet(depth: int, width: int | None, in_channels: int, side: int) 
     return BackboneSpec(f"resnet{depth}", stem, tuple(stages), head=_pool)
 
 
-def _describe_block(
-    block: type[BasicBlock] | type[Bottleneck], in_channels: int, width: int, stride: int
-) -> BlockSpec:
+def _describe_block(block: type[BasicBlock] | type[Bottleneck], in_channels: int, width: int, stride: int) -> BlockSpec:
     return BlockSpec(partial(block, in_channels, width, stride), in_channels, width * block.expansion, stride)
 
 

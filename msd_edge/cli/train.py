@@ -1,0 +1,317 @@
+"""``msd-edge train``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from msd_edge.cli import common
+from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, VerboseOption
+from msd_edge.errors import ConfigError, MsdEdgeError
+
+if TYPE_CHECKING:
+    from msd_edge.training.config import RunInfo
+    from msd_edge.training.setup import Plan, TrainOptions
+    from msd_edge.training.trainer import EpochReport
+
+EXAMPLES = """Train a multi-exit network.
+
+Examples:
+
+  msd-edge train
+
+  msd-edge train --data cifar10 --arch resnet20 --exits 3 --epochs 30
+
+  msd-edge train --data photos/ --arch resnet18 --exits-at 1:1,2:1,3:1
+
+  msd-edge train --resume
+
+  torchrun is not needed: one process uses all cores, or one GPU.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("train", help=EXAMPLES)(train)
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(help="digits, cifar10, cifar100, fashion-mnist, FILE.npz or a folder.")
+    ] = "digits",
+    arch: Annotated[str, typer.Option(help="The network; --list-archs shows all.")] = "resnet20",
+    width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage.")] = None,
+    exits: Annotated[int, typer.Option(min=1, help="How many exits, the last included.")] = 3,
+    exits_at: Annotated[
+        str | None,
+        typer.Option(help="Where exits leave: stage:block (1:1,2:1), stem, or shares of the MACs (0.2,0.5)."),
+    ] = None,
+    branch_interval: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take every so-manieth block of a stage into a branch; default one a stage."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="msd, joint, last-teacher, annealed, ensemble or single.")] = "msd",
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of distillation; labels have 1 - alpha.")] = 0.1,
+    tau: Annotated[float, typer.Option(min=0.01, max=100, help="Temperature of distillation.")] = 3.0,
+    beta_start: Annotated[float, typer.Option(min=0, help="Weight of the feature term at the start.")] = 0.1,
+    beta_end: Annotated[float, typer.Option(min=0, help="… and at the end; a cosine between.")] = 0.0,
+    detach: Annotated[bool, typer.Option(help="No gradient into a teacher.")] = True,
+    tau_squared: Annotated[bool, typer.Option(help="Distillation times tau squared.")] = True,
+    label_smoothing: Annotated[float, typer.Option(min=0, max=0.99)] = 0.0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default 30; with --resume, a new total.")] = None,
+    batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    lr: Annotated[float, typer.Option(min=1e-9, help="Highest learning rate.")] = 0.1,
+    momentum: Annotated[float, typer.Option(min=0, max=0.999)] = 0.9,
+    weight_decay: Annotated[float, typer.Option(min=0)] = 5e-4,
+    schedule: Annotated[str, typer.Option(help="cosine or one-cycle.")] = "cosine",
+    warmup: Annotated[float, typer.Option(min=0, max=1, help="Share of all steps in which the rate rises.")] = 0.1,
+    ema: Annotated[float, typer.Option(min=0, max=0.99999, help="Decay a step of averaged weights; 0: none.")] = 0.0,
+    pad: Annotated[int | None, typer.Option(min=0, help="Random crop after padding by so many pixels.")] = None,
+    flip: Annotated[bool | None, typer.Option(help="Random horizontal flip; default by the data.")] = None,
+    cutout: Annotated[int, typer.Option(min=0, help="Side of a random square blanked out.")] = 0,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="N|HxW", help="Size of a folder's images; default 224.")
+    ] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Read a folder's images as grey.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out.")] = False,
+    data_root: Annotated[Path, typer.Option(help="Where downloaded data sets are kept.")] = Path("data"),
+    calibration_share: Annotated[float, typer.Option(min=0.001, max=0.9, help="Share of the training images.")] = 0.1,
+    compute: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (timed), fp32 or bf16.")] = "auto",
+    channels_last: Annotated[bool, typer.Option(help="Memory layout; faster nearly everywhere.")] = True,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the network.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Workers that read images which do not fit in memory.")] = 2,
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default runs/ARCH-DATA.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest.")] = False,
+    overwrite: OverwriteOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    list_archs: Annotated[bool, typer.Option("--list-archs", help="List the networks, and stop.")] = False,
+    config: ConfigOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Train a multi-exit network."""
+    if list_archs:
+        from msd_edge.models.build import list_archs as names
+
+        common.say("\n".join(names()))
+        return
+    _require_torch()
+    from msd_edge.training import setup
+    from msd_edge.training.run import RunFolder
+
+    given = _explicit(context)
+    if resume:
+        _refuse_with_resume(given)
+        path = out or common.newest(Path("runs"), "run.json", "run", "msd-edge train")
+        plan = setup.plan_resume(RunFolder(path), epochs)
+    else:
+        options = _read_options(locals())
+        path = out or Path("runs") / f"{arch}-{_short(data)}"
+        setup.prepare_folder(path, overwrite=overwrite)
+        plan = setup.plan_run(options, path)
+    _describe(plan)
+    if dry_run:
+        return
+    _run(plan, overwrite=overwrite)
+
+
+def _run(plan: "Plan", *, overwrite: bool) -> None:
+    from msd_edge.training.setup import start_trainer
+
+    with plan.folder.lock():
+        if overwrite and not plan.resumed:
+            for old in (plan.folder.state_path, plan.folder.weights_path, plan.folder.metrics_path):
+                old.unlink(missing_ok=True)
+        trainer, info, reason = start_trainer(plan)
+        common.facts([("compute", f"{info.config.compute.device} · {info.config.compute.precision} ({reason})")])
+        left = info.config.optim.epochs - trainer.epoch
+        if left == 0:
+            common.facts([("done", f"all {trainer.epoch} epochs are trained; --epochs N goes on")])
+            return
+        _print_header(info)
+        with common.progress(left * trainer.steps, "training") as bar:
+
+            def on_step(epoch: int, step: int, steps: int) -> None:
+                bar.advance(1, f"epoch {epoch}/{info.config.optim.epochs} · step {step}/{steps}")
+
+            def on_epoch(report: "EpochReport") -> None:
+                bar.clear()
+                _print_epoch(report)
+
+            try:
+                trainer.train(on_epoch, on_step)
+            except KeyboardInterrupt:
+                bar.clear()
+                raise MsdEdgeInterrupted(plan.folder.path, trainer.epoch) from None
+    _print_end(plan, trainer.best_epoch)
+
+
+class MsdEdgeInterrupted(MsdEdgeError):
+    """Training was stopped with Ctrl-C."""
+
+    exit_code = 130
+
+    def __init__(self, path: Path, epoch: int) -> None:
+        super().__init__(f"stopped after epoch {epoch}; `msd-edge train --resume --out {path}` goes on.")
+
+
+def _read_options(v: dict[str, Any]) -> "TrainOptions":
+    from typing import get_args
+
+    from msd_edge.data.config import DataConfig
+    from msd_edge.models.build import list_archs
+    from msd_edge.training.config import ComputeConfig, OptimConfig, Precision, Schedule
+    from msd_edge.training.methods import METHODS, LossConfig
+    from msd_edge.training.setup import TrainOptions
+
+    common.choose("--method", v["method"], METHODS)
+    common.choose("--schedule", v["schedule"], get_args(Schedule))
+    common.choose("--precision", v["precision"], get_args(Precision))
+    common.choose("--compute", v["compute"], ("auto", "cpu", "cuda"))
+    archs = list_archs()
+    if v["arch"] not in archs:
+        hint = common.suggest(v["arch"], archs)
+        raise ConfigError(f"--arch {v['arch']}: no such network{hint} `msd-edge train --list-archs` shows all.")
+    if v["method"] == "single" and v["exits"] > 1:
+        common.warn("--method single trains every exit as a network of its own; there will be no cascade to export.")
+    return TrainOptions(
+        data=DataConfig(
+            source=v["data"],
+            root=str(v["data_root"]),
+            size=_read_size(v["image_size"]),
+            channels=1 if v["grey"] else None,
+            calibration_share=v["calibration_share"],
+            skip_bad=v["skip_bad"],
+        ),
+        arch=v["arch"],
+        width=v["width"],
+        exits=v["exits"],
+        exits_at=v["exits_at"],
+        branch_interval=v["branch_interval"],
+        loss=LossConfig(
+            method=v["method"],
+            alpha=v["alpha"],
+            tau=v["tau"],
+            beta_start=v["beta_start"],
+            beta_end=v["beta_end"],
+            detach=v["detach"],
+            tau_squared=v["tau_squared"],
+            smoothing=v["label_smoothing"],
+        ),
+        optim=OptimConfig(
+            epochs=v["epochs"] or 30,
+            batch_size=v["batch_size"],
+            lr=v["lr"],
+            momentum=v["momentum"],
+            weight_decay=v["weight_decay"],
+            schedule=v["schedule"],
+            warmup=v["warmup"],
+            ema=v["ema"],
+        ),
+        compute=ComputeConfig(
+            device=v["compute"],
+            precision=v["precision"],
+            channels_last=v["channels_last"],
+            compile=v["compile_"],
+            workers=v["workers"],
+        ),
+        pad=v["pad"],
+        flip=v["flip"],
+        cutout=v["cutout"],
+        seed=v["seed"],
+    )
+
+
+def _read_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and 1 <= int(part) <= 8192 for part in parts):
+        raise ConfigError(f"--image-size {text}: one side (224) or height x width (96x128), in pixels.")
+    sides = [int(part) for part in parts]
+    return sides[0], sides[-1]
+
+
+def _explicit(context: typer.Context) -> set[str]:
+    source = context.get_parameter_source
+    return {name for name in context.params if getattr(source(name), "name", "") == "COMMANDLINE"}
+
+
+def _refuse_with_resume(given: set[str]) -> None:
+    other = sorted(given - {"resume", "out", "epochs", "verbose", "dry_run", "config"})
+    if other:
+        names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in other)
+        raise ConfigError(f"--resume goes on with the run's own settings; it does not take {names}.")
+
+
+def _short(data: str) -> str:
+    path = Path(data)
+    return (path.stem if path.suffix == ".npz" else path.name) or "data"
+
+
+def _require_torch() -> None:
+    from importlib.util import find_spec
+
+    from msd_edge.errors import RuntimeUnavailable
+
+    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise RuntimeUnavailable(f"training needs {' and '.join(missing)}: pip install 'msd-edge[train]'.")
+
+
+def _describe(plan: "Plan") -> None:
+    config, dataset = plan.info.config, plan.dataset
+    height, width, channels = dataset.image_shape
+    last = plan.costs[-1]
+    shares = ", ".join(f"{100 * cost.macs / last.macs:.0f}" for cost in plan.costs)
+    loss, optim = config.loss, config.optim
+    settings = "" if loss.method in ("joint", "single") else f" · α {loss.alpha:g} · τ {loss.tau:g}"
+    if loss.method in ("msd", "last-teacher"):
+        settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
+    common.facts(
+        [
+            (
+                "data",
+                f"{dataset.name} · {len(dataset.train):,} train · {len(dataset.calibration):,} calibration · "
+                f"{len(dataset.test):,} test (not touched) · {len(dataset.classes)} classes · "
+                f"{height}×{width} {'RGB' if channels == 3 else 'grey'}",
+            ),
+            (
+                "network",
+                f"{config.network.arch}, exits at {', '.join(plan.info.places)} · after {shares} % of "
+                f"{last.macs / 1e6:.1f} M MACs · {last.parameters / 1e6:.2f} M parameters",
+            ),
+            (
+                "method",
+                f"{loss.method}{settings} · {optim.epochs} epochs · batch {optim.batch_size} · "
+                f"lr {optim.lr:g} {optim.schedule} · seed {config.seed}",
+            ),
+            ("run", f"{plan.folder.path} · stop with Ctrl-C, go on with --resume"),
+        ]
+    )
+    for note in dataset.notes:
+        common.warn(note)
+
+
+def _print_header(info: "RunInfo") -> None:
+    exits = "".join(f"  exit {k:<2}" for k in range(1, len(info.places) + 1))
+    common.say(f"\n{'epoch':>9}   {'loss':>7} {exits}   {'img/s':>6}   left")
+
+
+def _print_epoch(report: "EpochReport") -> None:
+    exits = "".join(f"  {100 * a:6.2f} " for a in report.accuracy)
+    left = round(report.seconds * (report.epochs - report.epoch))
+    minutes = f"{left // 60}:{left % 60:02d}"
+    number = f"{report.epoch}/{report.epochs}"
+    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {minutes}")
+
+
+def _print_end(plan: "Plan", best: int) -> None:
+    row = next(row for row in plan.folder.read_metrics() if row["epoch"] == best)
+    found = " · ".join(f"exit {k} {100 * a:.2f} %" for k, a in enumerate(row["accuracy"], 1))
+    common.say()
+    common.facts(
+        [("best", f"epoch {best} · {found} on validation"), ("next", "msd-edge export --int8 --target tflite")]
+    )

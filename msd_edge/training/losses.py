@@ -1,0 +1,121 @@
+"""The terms of the training losses, each a pure function.
+
+Notation: N exits; exit n has logits aⁿ (batch, classes), p = softmax(a), q = softmax(a / τ), and F_n, the pooled
+features (batch, features) that enter its last linear layer. Means are over the batch.
+
+The all-pairs, feature and total losses are those of multi-self-distillation (Luan et al. 2019, arXiv 1911.09418).
+Logits and features are taken in float32 whatever the network computes in.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sum_cross_entropy(logits: Sequence[Tensor], labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return loss1 = Σ_n CE(pⁿ, y), every exit with weight 1.
+
+    Args:
+        logits: N tensors (batch, classes).
+        labels: (batch,) int64.
+        smoothing: label smoothing in [0, 1).
+    """
+    losses = [F.cross_entropy(a.float(), labels, label_smoothing=smoothing) for a in logits]
+    return torch.stack(losses).sum()
+
+
+def distill_all_pairs(logits: Sequence[Tensor], tau: float, *, detach: bool = True, tau_squared: bool = True) -> Tensor:
+    """Return loss2 = 1/(N-1) · Σ_i Σ_{j≠i} KL(q^j ‖ q^i): every exit learns from every other (arXiv 1911.09418).
+
+    Args:
+        logits: N tensors (batch, classes), N >= 2.
+        tau: temperature τ.
+        detach: no gradient into the teacher's side q^j, as in deep mutual learning; the paper does not say.
+        tau_squared: multiply by τ², so that gradients keep their size; the printed formula has no such factor.
+
+    With the teachers summed first the N(N-1) divergences cost N products: Σ_{j≠i} q^j·log q^i = (Q - q^i)·log q^i.
+    """
+    stacked = torch.stack([a.float() for a in logits]) / tau
+    log_q = F.log_softmax(stacked, dim=-1)
+    q = log_q.exp()
+    teacher_q, teacher_log_q = (q.detach(), log_q.detach()) if detach else (q, log_q)
+    others = teacher_q.sum(0, keepdim=True) - teacher_q
+    count, batch = log_q.shape[:2]
+    entropies = (count - 1) * (teacher_q * teacher_log_q).sum()
+    total = (entropies - (others * log_q).sum()) / batch
+    return total * ((tau * tau if tau_squared else 1.0) / (count - 1))
+
+
+def distill_from(
+    teacher: Tensor, students: Sequence[Tensor], tau: float, *, detach: bool = True, tau_squared: bool = True
+) -> Tensor:
+    """Return Σ_i KL(q^teacher ‖ q^i) over the students.
+
+    Args:
+        teacher: logits (batch, classes).
+        students: logits (batch, classes) each.
+        tau: temperature τ.
+        detach: no gradient into the teacher.
+        tau_squared: multiply by τ².
+    """
+    log_t = F.log_softmax(teacher.float() / tau, dim=-1)
+    if detach:
+        log_t = log_t.detach()
+    losses = [
+        F.kl_div(F.log_softmax(s.float() / tau, dim=-1), log_t, reduction="batchmean", log_target=True)
+        for s in students
+    ]
+    return torch.stack(losses).sum() * (tau * tau if tau_squared else 1.0)
+
+
+def distill_from_ensemble(
+    logits: Sequence[Tensor], tau: float, *, detach: bool = True, tau_squared: bool = True
+) -> Tensor:
+    """Return Σ_i KL(q̄ ‖ q^i), q̄ = softmax(mean of all logits / τ): the ensemble teaches every exit.
+
+    Exit-ensemble distillation (Lee and Lee 2021, arXiv 2104.00299). Arguments as in ``distill_all_pairs``.
+    """
+    mean = torch.stack([a.float() for a in logits]).mean(0)
+    return distill_from(mean, logits, tau, detach=detach, tau_squared=tau_squared)
+
+
+def match_features(features: Sequence[Tensor], *, detach: bool = True) -> Tensor:
+    """Return loss3 = Σ_{i<N} mean (F_i - F_N)²: the deepest features are the target.
+
+    The paper sums the squares; the mean over batch and features keeps β's size free of both (β of 0.07 here is the
+    BYOT code's 1e-6 on a sum over 128 x 512 values).
+
+    Args:
+        features: N tensors (batch, features) of one width.
+        detach: no gradient into F_N.
+    """
+    target = features[-1].float()
+    if detach:
+        target = target.detach()
+    return torch.stack([F.mse_loss(f.float(), target) for f in features[:-1]]).sum()
+
+
+def anneal_beta(start: float, end: float, progress: float) -> float:
+    """Return β = ½(1 + cos(π·t))·(start - end) + end for t = progress in 0..1: start at 0, end at 1.
+
+    The paper prints the bracket elsewhere; read literally β would stay near its middle for ever.
+    """
+    return 0.5 * (1 + math.cos(math.pi * progress)) * (start - end) + end
+
+
+def anneal_tau(tau: float, teacher: Tensor, factor: float = 1.05, limit: float = 0.5) -> float:
+    """Return τ multiplied by ``factor`` while the teacher's mean top probability at τ exceeds ``limit``.
+
+    Phuong and Lampert, ICCV 2019 ("Distillation-based training for multi-exit architectures").
+
+    Args:
+        tau: the temperature now.
+        teacher: logits (batch, classes).
+        factor: growth.
+        limit: of the mean top probability.
+    """
+    top = torch.softmax(teacher.detach().float() / tau, dim=-1).amax(-1).mean()
+    return tau * factor if float(top) > limit else tau

@@ -1,0 +1,195 @@
+"""The run folder: configuration, weights, resumable state, a line of metrics an epoch.
+
+    run.json            the resolved configuration (RunInfo)
+    model.safetensors   weights of the best epoch on the calibration split
+    state.safetensors   everything needed to go on: weights, momentum, average, epoch
+    metrics.jsonl       a line an epoch
+
+A state is written after the files it speaks of, so that a run stopped anywhere goes on from its last whole epoch.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from msd_edge.bundle.reader import explain
+from msd_edge.errors import CheckpointError
+from msd_edge.files import parse_json, read_json, write_bytes, write_json, write_text
+from msd_edge.models.build import SeparateExits, build_network
+from msd_edge.models.network import MultiExitNetwork
+from msd_edge.training.config import SCHEMA_VERSION, RunInfo, TrainConfig
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk."""
+
+    path: Path
+
+    @property
+    def info_path(self) -> Path:
+        """Where the configuration is."""
+        return self.path / "run.json"
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the best weights are."""
+        return self.path / "model.safetensors"
+
+    @property
+    def state_path(self) -> Path:
+        """Where the resumable state is."""
+        return self.path / "state.safetensors"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Where the metrics are."""
+        return self.path / "metrics.jsonl"
+
+    def read_info(self) -> RunInfo:
+        """Read ``run.json``.
+
+        Raises:
+            CheckpointError: it is missing, damaged, or from a newer release.
+        """
+        value = read_json(self.info_path, what="run", error=CheckpointError)
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise CheckpointError(
+                f"{self.info_path}: schema {version} needs a newer msd-edge (this one reads {SCHEMA_VERSION})."
+            )
+        try:
+            return RunInfo.model_validate(value)
+        except ValidationError as problem:
+            raise CheckpointError(f"{self.info_path}: {explain(problem)}") from None
+
+    def write_info(self, info: RunInfo) -> None:
+        """Write ``run.json``."""
+        write_json(self.info_path, info.model_dump(mode="json"))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of ``metrics.jsonl``, oldest first; a line cut off by a crash is left out."""
+        if not self.metrics_path.exists():
+            return []
+        rows = []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(parse_json(line))
+            except ValueError:
+                break
+        return rows
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace ``metrics.jsonl``."""
+        write_text(self.metrics_path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+    def write_tensors(self, path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Write tensors with a JSON document in the file's header, whole or not at all."""
+        flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_bytes(path, save(flat, metadata={"msd_edge": json.dumps(dict(facts), allow_nan=False)}))
+
+    def read_tensors(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Read what ``write_tensors`` wrote.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or no safetensors file of ours.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = parse_json((file.metadata() or {})["msd_edge"])
+                return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{path}: there is no such file; this run has not finished its first epoch."
+            ) from None
+        except (SafetensorError, KeyError, ValueError, OSError) as problem:
+            raise CheckpointError(f"{path}: damaged, or not written by msd-edge ({problem}).") from None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder, so that no second process trains into it.
+
+        Raises:
+            CheckpointError: another process holds it.
+        """
+        import fcntl
+        import os
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise CheckpointError(
+                    f"{self.path}: process {holder} is training into this run; wait for it."
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def make_network(config: TrainConfig) -> MultiExitNetwork | SeparateExits:
+    """Build the network that a configuration trains, with fresh weights."""
+    return SeparateExits(config.network) if config.loss.method == "single" else build_network(config.network)
+
+
+def load_trained(path: Path) -> tuple[MultiExitNetwork | SeparateExits, RunInfo, int]:
+    """Load a run's best weights, in evaluation mode.
+
+    Returns:
+        The network, the run's configuration, and the epoch (1-based) that the weights are of.
+
+    Raises:
+        CheckpointError: the run is missing or damaged, or the weights do not fit the network.
+    """
+    folder = RunFolder(path)
+    info = folder.read_info()
+    network = make_network(info.config)
+    tensors, facts = folder.read_tensors(folder.weights_path)
+    load_weights(network, tensors, folder.weights_path)
+    return network.eval(), info, int(facts["epoch"])
+
+
+def load_network(path: Path | str) -> MultiExitNetwork:
+    """Load a run's multi-exit network, in evaluation mode: logits of every exit for raw pixels 0..255, NCHW.
+
+    Raises:
+        CheckpointError: as ``load_trained``; also where the exits were trained as separate networks.
+    """
+    network, _, _ = load_trained(Path(path))
+    if isinstance(network, SeparateExits):
+        raise CheckpointError(
+            f"{path}: --method single trained every exit as a network of its own, so there is no cascade to cut; "
+            "train with another method."
+        )
+    return network
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy weights into a network.
+
+    Raises:
+        CheckpointError: names or shapes differ; the first one is named.
+    """
+    own = network.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in tensors or name not in own:
+            raise CheckpointError(
+                f"{path}: tensor {name} is {'missing' if name in own else 'not part of this network'}."
+            )
+        if own[name].shape != tensors[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} is {list(tensors[name].shape)}, the network {list(own[name].shape)}."
+            )
+    network.load_state_dict(dict(tensors))

@@ -1,0 +1,20 @@
+"""Learning rate as a pure function of the step."""
+
+import math
+
+from msd_edge.training.config import Schedule
+
+
+def learning_rate(schedule: Schedule, peak: float, warmup: float, step: int, steps: int) -> float:
+    """Return the learning rate of ``step`` (0-based) out of ``steps``.
+
+    It rises linearly to ``peak`` over the share ``warmup`` of all steps, then falls to nearly 0: linearly
+    (``one-cycle``) or by half a cosine (``cosine``).
+    """
+    done = (step + 1) / steps
+    if done <= warmup:
+        return peak * done / warmup
+    # Half a step is held back, so that the last step still moves.
+    left = (steps - step - 0.5) / (steps * (1 - warmup) + 1e-12)
+    left = min(1.0, left)
+    return peak * (left if schedule == "one-cycle" else 0.5 * (1 - math.cos(math.pi * left)))

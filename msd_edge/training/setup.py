@@ -1,0 +1,179 @@
+"""From options to a run: data loaded, configuration resolved, folder ready, before any long work."""
+
+import importlib.metadata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msd_edge.data.augment import default_augmentation
+from msd_edge.data.config import DataConfig
+from msd_edge.data.dataset import Dataset, hash_split
+from msd_edge.data.load import load_dataset
+from msd_edge.data.statistics import pixel_statistics
+from msd_edge.errors import CheckpointError, ConfigError, DataError
+from msd_edge.models.build import ExitCost, NetworkConfig, build_network, measure_costs
+from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, TrainConfig
+from msd_edge.training.methods import LossConfig
+from msd_edge.training.precision import choose_precision
+from msd_edge.training.run import RunFolder
+from msd_edge.training.trainer import Trainer, pick_device
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a user chose; None leaves the choice to the data or the method."""
+
+    data: DataConfig
+    arch: str
+    width: int | None
+    exits: int
+    exits_at: str | None
+    branch_interval: int | None
+    loss: LossConfig
+    optim: OptimConfig
+    compute: ComputeConfig
+    pad: int | None
+    flip: bool | None
+    cutout: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run about to start or to go on."""
+
+    folder: RunFolder
+    info: RunInfo
+    dataset: Dataset
+    costs: tuple[ExitCost, ...]
+    resumed: bool
+
+
+def plan_run(options: TrainOptions, folder: Path) -> Plan:
+    """Load the data and resolve the configuration of a new run. Nothing is written yet.
+
+    Raises:
+        DataError, ModelError, ConfigError: as the parts do.
+    """
+    device = pick_device(options.compute.device)
+    dataset = load_dataset(options.data)
+    height, width, channels = dataset.image_shape
+    mean, std = pixel_statistics(dataset.train)
+    network = NetworkConfig(
+        arch=options.arch,
+        width=options.width,
+        exits=options.exits,
+        exits_at=options.exits_at,
+        branch_interval=options.branch_interval,
+        classes=len(dataset.classes),
+        image_shape=(channels, height, width),
+        mean=(float(mean),),
+        std=(std,),
+    )
+    built = build_network(network)
+    costs = measure_costs(built)
+    usual = default_augmentation(dataset)
+    augmentation = AugmentConfig(
+        pad=usual.pad if options.pad is None else options.pad,
+        flip=usual.flip if options.flip is None else options.flip,
+        cutout=options.cutout,
+    )
+    config = TrainConfig(
+        data=options.data,
+        network=network.model_copy(update={"exits": built.exits}),
+        loss=options.loss,
+        optim=options.optim,
+        augment=augmentation,
+        compute=options.compute.model_copy(update={"device": device.type}),
+        seed=options.seed,
+    )
+    info = RunInfo(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=config,
+        classes=dataset.classes,
+        train_sha256=hash_split(dataset.train),
+        calibration_sha256=hash_split(dataset.calibration),
+        test_sha256=hash_split(dataset.test),
+        places=built.places,
+        versions={name: importlib.metadata.version(name) for name in ("msd-edge", "torch", "numpy")},
+    )
+    return Plan(RunFolder(folder), info, dataset, costs, resumed=False)
+
+
+def plan_resume(folder: RunFolder, epochs: int | None) -> Plan:
+    """Load a run's own configuration and data, to go on with it.
+
+    Args:
+        folder: the run.
+        epochs: a new number of epochs, or None for the run's own. The learning rate then follows the new schedule
+            from the epoch reached.
+
+    Raises:
+        CheckpointError: the run is missing or damaged.
+        DataError: the data is not what it was.
+        ConfigError: fewer epochs than are done.
+    """
+    info = folder.read_info()
+    if epochs is not None:
+        done = len(folder.read_metrics())
+        if epochs < done:
+            raise ConfigError(f"--epochs {epochs}: {folder.path} has trained {done} epochs already.")
+        optim = info.config.optim.model_copy(update={"epochs": epochs})
+        info = info.model_copy(update={"config": info.config.model_copy(update={"optim": optim})})
+    pick_device(info.config.compute.device)
+    dataset = load_run_data(info, folder.path)
+    return Plan(folder, info, dataset, measure_costs(build_network(info.config.network)), resumed=True)
+
+
+def load_run_data(info: RunInfo, path: Path) -> Dataset:
+    """Load the data a run was trained on.
+
+    Raises:
+        DataError: a split is not what it was when training began.
+    """
+    dataset = load_dataset(info.config.data)
+    for name in ("train", "calibration", "test"):
+        if hash_split(getattr(dataset, name)) != getattr(info, f"{name}_sha256"):
+            raise DataError(
+                f"{info.config.data.source}: the {name} images are not those that {path} was trained with; "
+                "bring the old ones back, or train anew."
+            )
+    return dataset
+
+
+def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
+    """Make the trainer, settle the precision, write ``run.json`` (the first thing written) or take up the state.
+
+    Returns:
+        The trainer, the final configuration, and a few words on the precision.
+
+    Raises:
+        CheckpointError: the state of a run to be resumed does not fit.
+    """
+    folder, info = plan.folder, plan.info
+    compute = info.config.compute
+    trainer = Trainer(folder, info.config, plan.dataset)
+    reason = "as before"
+    if plan.resumed:
+        if folder.state_path.exists():
+            trainer.resume()
+    else:
+        precision, reason = choose_precision(compute.precision, trainer.device, trainer.try_step)
+        config = info.config.model_copy(update={"compute": compute.model_copy(update={"precision": precision})})
+        info = info.model_copy(update={"config": config})
+        trainer = Trainer(folder, config, plan.dataset)
+    folder.write_info(info)
+    return trainer, info, reason
+
+
+def prepare_folder(path: Path, *, overwrite: bool) -> None:
+    """Check that a new run may go to ``path``.
+
+    Raises:
+        CheckpointError: something is there already; nothing is touched.
+    """
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"{path}: a file is there; --out names another folder.")
+    if path.exists() and any(path.iterdir()) and not overwrite:
+        more = "--resume goes on with it, " if (path / "run.json").exists() else ""
+        raise CheckpointError(f"{path} is there already; {more}--overwrite replaces it, --out names another.")

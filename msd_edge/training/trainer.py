@@ -1,0 +1,254 @@
+"""The training loop. Everything random comes from (seed, epoch), so a resumed run is the same run."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msd_edge.data.augment import Augmentation, augment
+from msd_edge.data.batches import Feeder, batch_bounds, epoch_order
+from msd_edge.data.dataset import Dataset
+from msd_edge.errors import CheckpointError, ConfigError, MsdEdgeError
+from msd_edge.training.config import TrainConfig
+from msd_edge.training.evaluate import count_correct
+from msd_edge.training.methods import Terms, compute_loss
+from msd_edge.training.run import RunFolder, load_weights, make_network
+from msd_edge.training.schedule import learning_rate
+
+_MIX = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch came to. ``accuracy``: of every exit on the calibration split; ``speed``: training images/s."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    labels: float
+    distillation: float
+    features: float
+    lr: float
+    tau: float
+    accuracy: tuple[float, ...]
+    speed: float
+    seconds: float
+    best_epoch: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line for ``metrics.jsonl``."""
+        return {**vars(self), "accuracy": list(self.accuracy)}
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device for ``--compute auto|cpu|cuda``.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--compute cuda: no CUDA device answers here; use --compute cpu.")
+    return torch.device(wanted)
+
+
+class Trainer:
+    """Trains one run, epoch by epoch, writing what is needed to go on after each."""
+
+    def __init__(self, folder: RunFolder, config: TrainConfig, dataset: Dataset) -> None:
+        self.folder = folder
+        self.config = config
+        self.device = torch.device(config.compute.device)
+        self.dtype = torch.bfloat16 if config.compute.precision == "bf16" else torch.float32
+        torch.manual_seed(config.seed)
+        self.network = make_network(config).to(self.device)
+        if config.compute.channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)
+        run: Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = self.network.forward_features
+        self.forward = torch.compile(run) if config.compute.compile else run
+        self.optimizer = _make_optimizer(self.network, config)
+        self.average = _copy_state(self.network) if config.optim.ema else None
+        self.training = Feeder(dataset.train, self.device, config.compute.workers)
+        self.validation = Feeder(dataset.calibration, self.device, config.compute.workers)
+        self.train_size = len(dataset.train)
+        self.validation_size = len(dataset.calibration)
+        mean = config.network.mean
+        fill = tuple(round(m) for m in (mean if len(mean) > 1 else mean * dataset.image_shape[2]))
+        self.augmentation = Augmentation(config.augment.pad, config.augment.flip, config.augment.cutout, fill)
+        self.tau = config.loss.tau
+        self.epoch = 0
+        self.best_epoch = 0
+        self.best_score = -1.0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps an epoch."""
+        return len(batch_bounds(self.train_size, self.config.optim.batch_size))
+
+    def train(self, on_epoch: Callable[[EpochReport], None], on_step: Callable[[int, int, int], None]) -> None:
+        """Train the epochs that are left.
+
+        Args:
+            on_epoch: called after every epoch.
+            on_step: called after every step with epoch (1-based), step (1-based) and steps an epoch.
+
+        Raises:
+            MsdEdgeError: the loss is no longer a number.
+        """
+        rows = [row for row in self.folder.read_metrics() if row["epoch"] <= self.epoch]
+        while self.epoch < self.config.optim.epochs:
+            report = self._run_epoch(on_step)
+            rows.append(report.to_json())
+            self._save(rows)
+            on_epoch(report)
+
+    def resume(self) -> None:
+        """Take up the state of the run folder.
+
+        Raises:
+            CheckpointError: there is none, or it does not fit.
+        """
+        path = self.folder.state_path
+        tensors, facts = self.folder.read_tensors(path)
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}}
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition("/")
+            groups[kind][rest] = tensor
+        load_weights(self.network, groups["model"], path)
+        parameters = dict(self.network.named_parameters())
+        for name, tensor in groups["momentum"].items():
+            buffer = torch.empty_like(parameters[name]).copy_(tensor)
+            self.optimizer.state[parameters[name]]["momentum_buffer"] = buffer
+        if self.average is not None:
+            if self.average.keys() != groups["average"].keys():
+                raise CheckpointError(f"{path}: this run was trained without --ema; it cannot go on with it.")
+            for name, tensor in groups["average"].items():
+                self.average[name].copy_(tensor)
+        self.epoch, self.best_epoch = int(facts["epoch"]), int(facts["best_epoch"])
+        self.best_score, self.tau = float(facts["best_score"]), float(facts["tau"])
+
+    def try_step(self, dtype: torch.dtype) -> None:
+        """Run forward and backward on one batch in a number format, leaving weights and statistics as they were."""
+        kept = _copy_state(self.network)
+        batch = min(self.config.optim.batch_size, self.train_size)
+        images, labels = next(iter(self.training.batches(epoch_order(self.train_size, 0, 0)[:batch], batch)))
+        self._loss(images, labels, 0.0, dtype).total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.zero_grad()
+        self.network.load_state_dict(kept)
+
+    def _run_epoch(self, on_step: Callable[[int, int, int], None]) -> EpochReport:
+        config = self.config.optim
+        start = time.perf_counter()
+        seed = (self.config.seed * _MIX + self.epoch) % (1 << 63)
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        order = epoch_order(self.train_size, self.config.seed, self.epoch)
+        progress = self.epoch / config.epochs
+        sums = torch.zeros(4, device=self.device)
+        lr = 0.0
+        self.network.train()
+        for step, (images, labels) in enumerate(self.training.batches(order, config.batch_size)):
+            number = self.epoch * self.steps + step
+            lr = learning_rate(config.schedule, config.lr, config.warmup, number, config.epochs * self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            terms = self._loss(augment(images, self.augmentation, generator), labels, progress, self.dtype)
+            self.optimizer.zero_grad()
+            terms.total.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            self.tau = terms.tau
+            self._update_average()
+            sums += torch.stack([terms.total.detach(), terms.labels, terms.distillation, terms.features])
+            on_step(self.epoch + 1, step + 1, self.steps)
+        trained = time.perf_counter()
+        loss, labelled, distilled, matched = (sums / self.steps).tolist()
+        if not math.isfinite(loss):
+            raise MsdEdgeError(
+                f"the loss is no longer a number in epoch {self.epoch + 1} (learning rate {lr:.3g}); "
+                "try a lower --lr, then --resume from the epoch before or start anew."
+            )
+        accuracy = self._validate()
+        self.epoch += 1
+        score = sum(accuracy) / len(accuracy)
+        if score >= self.best_score:
+            self.best_score, self.best_epoch = score, self.epoch
+        speed = self.train_size / (trained - start)
+        seconds = time.perf_counter() - start
+        return EpochReport(
+            epoch=self.epoch,
+            epochs=config.epochs,
+            loss=loss,
+            labels=labelled,
+            distillation=distilled,
+            features=matched,
+            lr=lr,
+            tau=self.tau,
+            accuracy=accuracy,
+            speed=round(speed, 1),
+            seconds=round(seconds, 2),
+            best_epoch=self.best_epoch,
+        )
+
+    def _loss(self, images: Tensor, labels: Tensor, progress: float, dtype: torch.dtype) -> Terms:
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            logits, features = self.forward(images.float())
+        return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self.average is None:
+            return
+        decay = self.config.optim.ema
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _validate(self) -> tuple[float, ...]:
+        kept = _copy_state(self.network) if self.average is not None else None
+        if self.average is not None:
+            self.network.load_state_dict(self.average)
+        correct = count_correct(self.network, self.validation, self.validation_size, dtype=self.dtype)
+        if kept is not None:
+            self.network.load_state_dict(kept)
+        return tuple(n / self.validation_size for n in correct)
+
+    def _save(self, rows: list[dict[str, Any]]) -> None:
+        weights = self.network.state_dict()
+        kept = self.average if self.average is not None else weights
+        if self.best_epoch == self.epoch:
+            self.folder.write_tensors(self.folder.weights_path, kept, {"epoch": self.epoch})
+        self.folder.write_metrics(rows)
+        tensors = {f"model/{name}": value for name, value in weights.items()}
+        for name, parameter in self.network.named_parameters():
+            buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                tensors[f"momentum/{name}"] = buffer
+        if self.average is not None:
+            tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        facts = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+            "tau": self.tau,
+        }
+        self.folder.write_tensors(self.folder.state_path, tensors, facts)
+
+
+def _make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    decayed = [p for p in network.parameters() if p.dim() > 1]
+    plain = [p for p in network.parameters() if p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.SGD(
+        groups, lr=config.optim.lr, momentum=config.optim.momentum, nesterov=config.optim.momentum > 0
+    )
+
+
+def _copy_state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
