@@ -13,7 +13,7 @@ class DataConfig(Model):
     Attributes:
         source: ``digits``, ``cifar10``, ``cifar100``, ``fashion-mnist``, a path to a .npz file or a folder (absolute).
         root: where torchvision's sets are kept and downloaded to.
-        size: (height, width) to resize images to (shorter side, centre crop); None: 224 x 224 for folders, else as they are.
+        size: (height, width) to resize to (shorter side, centre crop); None: 224 x 224 for folders, else as they are.
         channels: 1 (grey) or 3 (RGB); None: 3 for folders, else as they are.
         calibration_share: the share of training images cut off for calibration, stratified.
         test_share: the share cut off for testing where the source has no split of its own.

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +12,22 @@ Labels = NDArray[np.int64]
 
 
 class ImageSet(Protocol):
-    """A split: labelled images of one size, in memory or on disk.
+    """A split: labelled images of one size, in memory or on disk."""
 
-    Attributes:
-        labels: (images,) int64, in 0..classes-1.
-        hashes: (images,) SHA-256 of each image's content, as 64 hexadecimal characters.
-        in_memory: whether ``read`` is a mere copy.
-    """
+    @property
+    def labels(self) -> Labels:
+        """Labels (images,), int64, in 0..classes-1."""
+        ...
 
-    labels: Labels
-    hashes: tuple[str, ...]
-    in_memory: bool
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The SHA-256 of each image's content, as 64 hexadecimal characters."""
+        ...
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether ``read`` is a mere copy."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -50,10 +55,23 @@ class MemorySet:
         """Return raw images (len(indices), H, W, C), uint8."""
         return self.images[indices]
 
+    def select(self, indices: NDArray[np.int64]) -> "MemorySet":
+        """Return the split of these images, in this order."""
+        hashes = tuple(self.hashes[i] for i in indices.tolist())
+        return MemorySet(self.images[indices], self.labels[indices], hashes)
+
+
+def hold(images: Images, labels: NDArray[np.integer[Any]]) -> MemorySet:
+    """Return a split in memory of images (images, H, W, C) uint8 and labels (images,), each image hashed."""
+    images = np.ascontiguousarray(images)
+    return MemorySet(images, labels.astype(np.int64), tuple(hash_image(image) for image in images))
+
 
 def hash_image(image: Images) -> str:
     """Return the SHA-256 of one image's shape and pixels, in hexadecimal."""
-    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
 
 
 def hash_split(split: ImageSet) -> str:

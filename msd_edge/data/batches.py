@@ -1,0 +1,110 @@
+"""Batches of raw images on the device: from one tensor that lives there, or streamed from disk one batch ahead."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from msd_edge.data.dataset import Images, ImageSet
+from msd_edge.errors import ConfigError
+
+
+def epoch_order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return a permutation of 0..size-1 that depends on ``seed`` and ``epoch`` alone: any epoch can be made again."""
+    return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int64)
+
+
+def batch_bounds(size: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return the (start, stop) of each batch; every image is in one.
+
+    A last batch of one image joins the batch before it, because BatchNorm cannot learn from one.
+
+    Raises:
+        ConfigError: ``batch_size`` is below 1.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"a batch has at least one image, not {batch_size}.")
+    stops = list(range(batch_size, size, batch_size)) + ([size] if size else [])
+    if batch_size > 1 and size > batch_size and size % batch_size == 1:
+        del stops[-2]
+    return list(zip([0, *stops], stops, strict=False))
+
+
+class Feeder:
+    """Batches of one split on one device.
+
+    A split in memory is copied to the device once, as uint8; one on disk is read by ``workers`` threads (Pillow decodes
+    outside the interpreter's lock), the next batch while the last one is in use.
+
+    Args:
+        split: the images.
+        device: where batches are to be.
+        workers: threads that decode a split on disk; 0: as many as this process may use, at most 8.
+    """
+
+    def __init__(self, split: ImageSet, device: torch.device, workers: int = 0) -> None:
+        self.split = split
+        self.device = device
+        self.workers = workers if workers > 0 else min(8, _usable_processors())
+        self.labels = torch.from_numpy(split.labels.copy()).to(device)
+        self.images: Tensor | None = None
+        if split.in_memory:
+            self.images = torch.from_numpy(_writable(split.read(np.arange(len(split), dtype=np.int64)))).to(device)
+
+    def batches(self, order: NDArray[np.int64], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images at ``order`` in batches; none is dropped (see ``batch_bounds``).
+
+        Yields:
+            Images (batch, C, H, W) uint8, channels last in memory, and labels (batch,) int64, both on the device.
+
+        Raises:
+            ConfigError: ``batch_size`` is below 1.
+        """
+        pieces = [order[start:stop] for start, stop in batch_bounds(len(order), batch_size)]
+        if self.images is None:
+            yield from self._streamed(pieces)
+            return
+        for piece in pieces:
+            indices = torch.from_numpy(piece.copy()).to(self.device)
+            # Chosen as NHWC and then seen as NCHW: that is channels_last, with no reordering.
+            yield self.images.index_select(0, indices).permute(0, 3, 1, 2), self.labels.index_select(0, indices)
+
+    def _streamed(self, pieces: list[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="read-images") as pool:
+            waiting = self._start(pool, pieces[0]) if pieces else []
+            try:
+                for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+                    images = np.concatenate([part.result() for part in waiting])
+                    waiting = self._start(pool, following) if following is not None else []
+                    yield (
+                        self._place(images),
+                        self.labels.index_select(0, torch.from_numpy(piece.copy()).to(self.device)),
+                    )
+            finally:
+                for part in waiting:
+                    part.cancel()
+
+    def _start(self, pool: ThreadPoolExecutor, piece: NDArray[np.int64]) -> list[Future[Images]]:
+        parts = np.array_split(piece, min(self.workers, len(piece)))
+        return [pool.submit(self.split.read, part) for part in parts]
+
+    def _place(self, images: Images) -> Tensor:
+        tensor = torch.from_numpy(_writable(images))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
+        else:
+            tensor = tensor.to(self.device)
+        return tensor.permute(0, 3, 1, 2)
+
+
+def _writable(images: Images) -> Images:
+    """Return the same array, or a copy where torch could not share it."""
+    return images if images.flags.writeable and images.flags.c_contiguous else images.copy()
+
+
+def _usable_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
