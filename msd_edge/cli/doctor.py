@@ -1,0 +1,257 @@
+"""``msd-edge doctor``: what runs here, what is missing and what mends it. Nothing heavy is imported."""
+
+import importlib.util
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from msd_edge.cli import common
+from msd_edge.cli.common import JsonOption, VerboseOption
+
+if TYPE_CHECKING:
+    from msd_edge.benchmarks.environment import Cores, Processor
+
+EXAMPLES = """Show what runs on this machine, what is missing and the command that mends it.
+
+Examples:
+
+  msd-edge doctor
+
+  msd-edge doctor --json
+
+The exit code is 0 if the light runner (predict) can run, 1 if not.
+"""
+
+# The distribution, and the module that proves it is really there.
+_MODULES = {
+    "numpy": "numpy",
+    "pillow": "PIL",
+    "pydantic": "pydantic",
+    "typer": "typer",
+    "rich": "rich",
+    "ai-edge-litert": "ai_edge_litert",
+    "tflite-runtime": "tflite_runtime",
+    "tensorflow": "tensorflow",
+    "tensorflow-cpu": "tensorflow",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-gpu": "onnxruntime",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "safetensors": "safetensors",
+    "scikit-learn": "sklearn",
+    "litert-torch": "litert_torch",
+    "ai-edge-quantizer": "ai_edge_quantizer",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+    "jinja2": "jinja2",
+}
+_BASE = ("numpy", "pillow", "pydantic", "typer", "rich")
+_TFLITE = ("ai-edge-litert", "tflite-runtime", "tensorflow", "tensorflow-cpu")
+_ONNX = ("onnxruntime", "onnxruntime-gpu")
+_TRAIN = ("torch", "torchvision", "safetensors", "scikit-learn")
+_IR = 10  # of the ONNX files that export writes
+_TELEMETRY = (1, 29)  # from this onnxruntime on
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Something to do with msd-edge.
+
+    Attributes:
+        name: as it is shown.
+        works: whether all it needs is installed.
+        uses: packages it would use, with versions.
+        missing: packages it lacks; where one of several is enough, their names with "or" between.
+        mend: the command that installs them, empty where there is nothing to mend.
+    """
+
+    name: str
+    works: bool
+    uses: tuple[str, ...]
+    missing: tuple[str, ...]
+    mend: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("doctor", help=EXAMPLES)(doctor)
+
+
+def doctor(json: JsonOption = False, verbose: VerboseOption = False) -> None:
+    """Show what runs here."""
+    from msd_edge import __version__
+    from msd_edge.benchmarks import environment
+
+    versions = find_packages()
+    processor, cores = environment.read_processor(), environment.read_cores()
+    abilities = check_abilities(versions)
+    findings = find_problems(versions)
+    runs = any(ability.works for ability in abilities if ability.name.startswith("predict"))
+    if json:
+        common.say_json(
+            {
+                "msd_edge": __version__,
+                "python": platform.python_version(),
+                "executable": sys.executable,
+                "system": environment.describe_system(),
+                "processor": asdict(processor),
+                "cores": {**asdict(cores), "allowed": cores.allowed},
+                "memory_mib": environment.read_memory() if os.name == "posix" else None,
+                "packages": versions,
+                "abilities": [asdict(ability) for ability in abilities],
+                "problems": findings,
+                "runs": runs,
+            }
+        )
+    else:
+        _print(__version__, environment.describe_system(), processor, cores, versions, abilities, findings)
+    if not runs:
+        raise typer.Exit(1)
+
+
+def find_packages() -> dict[str, str]:
+    """Return the versions of the packages that matter and are really there, importing none of them."""
+    from msd_edge.benchmarks import environment
+
+    found = environment.installed_versions(_MODULES)
+    return {package: version for package, version in found.items() if importlib.util.find_spec(_MODULES[package])}
+
+
+def check_abilities(versions: Mapping[str, str], system: str = sys.platform) -> tuple[Ability, ...]:
+    """Return what can be done with these packages on that system (``sys.platform``)."""
+    litert_torch = ("ai-edge-litert", "litert-torch", "ai-edge-quantizer")
+    found = [
+        _ability("predict, calibrate, bench: TFLite", versions, _BASE, "", any_of=_TFLITE),
+        _ability("predict, calibrate, bench: ONNX", versions, _BASE, "onnx", any_of=_ONNX),
+        _ability("train, eval a run", versions, (*_BASE, *_TRAIN), "train"),
+        _ability("export --target tflite", versions, (*_BASE, *_TRAIN, *litert_torch), "export"),
+        _ability("export --target onnx", versions, (*_BASE, *_TRAIN, "onnx", "onnxscript"), "export", any_of=_ONNX),
+        _ability("report", versions, (*_BASE, "jinja2"), "report"),
+    ]
+    if not system.startswith("linux"):
+        # litert-torch is made for Linux; installing more would not help.
+        place = next(i for i, ability in enumerate(found) if ability.name == "export --target tflite")
+        found[place] = Ability(
+            found[place].name,
+            False,
+            (),
+            ("Linux",),
+            "export on a Linux machine or in a container; the bundle runs here",
+        )
+    return tuple(found)
+
+
+def _ability(
+    name: str, versions: Mapping[str, str], needs: tuple[str, ...], extra: str, *, any_of: tuple[str, ...] = ()
+) -> Ability:
+    missing = [package for package in needs if package not in versions]
+    chosen = [package for package in any_of if package in versions][:1]
+    if any_of and not chosen:
+        missing.append(" or ".join(any_of))
+    uses = tuple(f"{package} {versions[package]}" for package in (*chosen, *needs) if package in versions)
+    mend = f"pip install 'msd-edge{f'[{extra}]' if extra else ''}'" if missing else ""
+    return Ability(name, not missing, uses, tuple(missing), mend)
+
+
+def find_problems(versions: Mapping[str, str], settings: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a sentence for each known clash of these packages with one another or with what msd-edge writes.
+
+    Args:
+        versions: by package.
+        settings: environment variables.
+    """
+    found = []
+    runtime = next((versions[package] for package in _ONNX if package in versions), None)
+    if runtime is not None and _parts(runtime) >= _TELEMETRY:
+        off = settings.get("ORT_DISABLE_TELEMETRY") == "1"
+        found.append(
+            f"onnxruntime {runtime} sends telemetry unless ORT_DISABLE_TELEMETRY=1 is set before its import; msd-edge "
+            + ("sets it for itself, set it for programs of your own" if off else "finds it set otherwise: unset it")
+            + ", or pip install 'onnxruntime<1.29'."
+        )
+    if runtime is not None and _parts(runtime) < (1, 18):
+        found.append(
+            f"onnxruntime {runtime} reads ONNX files up to IR version 9, and export writes IR version {_IR}: "
+            "pip install 'onnxruntime>=1.20,<1.29'."
+        )
+    if "tflite-runtime" in versions and _parts(versions.get("numpy", "0")) >= (2,):
+        found.append(
+            f"tflite-runtime {versions['tflite-runtime']} cannot work with numpy {versions['numpy']}: "
+            "pip install ai-edge-litert, its successor, or keep it in an environment of its own with 'numpy<2'."
+        )
+    if "litert-torch" in versions and _parts(versions.get("torch", "0")) >= (2, 15):
+        found.append(
+            f"litert-torch {versions['litert-torch']} needs torch below 2.15, found {versions['torch']}: "
+            "pip install 'torch<2.15'."
+        )
+    return found
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    release = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in release[0].split(".")) if release else ()
+
+
+def _print(
+    own: str,
+    system: str,
+    processor: "Processor",
+    cores: "Cores",
+    versions: Mapping[str, str],
+    abilities: tuple[Ability, ...],
+    findings: list[str],
+) -> None:
+    limit = "no limit" if cores.quota is None else f"{cores.quota:g} cores"
+    common.facts(
+        [
+            ("msd-edge", own),
+            ("python", f"{platform.python_version()} · {sys.executable}"),
+            ("system", system),
+            ("cpu", f"{processor.name} · {' '.join(processor.features) or 'no known features'}"),
+            ("int8", _int8_words(processor.features)),
+            ("bf16", _bf16_words(processor.features)),
+            (
+                "threads",
+                f"up to {cores.allowed} · {cores.installed} installed · affinity {cores.affinity} · "
+                f"control group: {limit}",
+            ),
+        ]
+    )
+    common.say()
+    rows = [
+        [ability.name, "yes" if ability.works else "no", "" if ability.works else f"{_lacks(ability)} → {ability.mend}"]
+        for ability in abilities
+    ]
+    width = max(len(row[0]) for row in rows)
+    for name, works, words in rows:
+        common.say(f"{name:<{width}}  {works:<3}  {words}".rstrip())
+    common.say()
+    common.facts((package, version) for package, version in _aligned(versions))
+    for finding in findings:
+        common.say()
+        common.say(f"note     {finding}")
+
+
+def _lacks(ability: Ability) -> str:
+    return f"lacks {', '.join(ability.missing)}"
+
+
+def _aligned(versions: Mapping[str, str]) -> list[tuple[str, str]]:
+    width = max((len(package) for package in versions), default=0)
+    return [(package.ljust(width), version) for package, version in versions.items()]
+
+
+def _int8_words(features: tuple[str, ...]) -> str:
+    fast = [name for name in ("AMX-INT8", "AVX512-VNNI", "AVX-VNNI", "I8MM", "NEON-dotprod") if name in features]
+    return f"dot products in hardware ({', '.join(fast)})" if fast else "no dot products in hardware (VNNI, dotprod)"
+
+
+def _bf16_words(features: tuple[str, ...]) -> str:
+    found = [name for name in ("AMX-BF16", "AVX512-BF16", "BF16") if name in features]
+    return f"in hardware ({', '.join(found)}); train measures whether it is faster" if found else "not in hardware"
