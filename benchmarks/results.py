@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from msd_edge.bundle.manifest import Model, Precision, RuleName, Share, Target
+from msd_edge.bundle.manifest import Precision, RuleName, Share, Target
+from msd_edge.typed import Model
 
 SCHEMA_VERSION = 1
 

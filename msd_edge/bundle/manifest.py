@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from msd_edge.data.config import DataConfig
-from msd_edge.typed import Model as Model
+from msd_edge.typed import Model
 
 SCHEMA_VERSION = 1
 

@@ -42,7 +42,7 @@ class NetworkConfig(Model):
 
 @dataclass(frozen=True)
 class ExitCost:
-    """What an exit costs: ``macs`` stand-alone, ``chain_macs`` with every branch passed before, ``parameters`` alone."""
+    """What an exit costs: ``macs`` stand-alone, ``chain_macs`` with every branch passed before, ``parameters``."""
 
     place: str
     macs: int

@@ -78,7 +78,7 @@ class Trainer:
         self.train_size = len(dataset.train)
         self.validation_size = len(dataset.calibration)
         mean = config.network.mean
-        fill = tuple(round(m) for m in (mean if len(mean) > 1 else mean * dataset.image_shape[2]))
+        fill = tuple(round(m) for m in mean)
         self.augmentation = Augmentation(config.augment.pad, config.augment.flip, config.augment.cutout, fill)
         self.tau = config.loss.tau
         self.epoch = 0
