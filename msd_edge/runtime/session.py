@@ -1,11 +1,26 @@
 """One face for every runtime: a session runs one file (or one signature of it), tensors bound by name."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msd_edge.errors import DataError
+
 Array = NDArray[Any]
+RuntimeName = Literal["litert", "tflite-runtime", "tensorflow", "onnxruntime"]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a file itself says of a tensor; ``scale`` and ``zero_point`` are None where its format does not tell."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 class Session(Protocol):
@@ -18,9 +33,15 @@ class Session(Protocol):
     runtime: str
     runtime_version: str
     threads: int
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Invoke once."""
+        """Invoke once.
+
+        Raises:
+            DataError: an input is missing, unknown, or of another shape or dtype.
+        """
         ...
 
 
@@ -29,3 +50,19 @@ def dequantize(values: Array, scale: float | None, zero_point: int | None) -> ND
     if scale is None or zero_point is None:
         return values.astype(np.float32, copy=False)
     return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def check_inputs(wanted: Mapping[str, TensorInfo], given: Mapping[str, Array]) -> None:
+    """Raise when inputs are not those of the file.
+
+    Raises:
+        DataError: an input is missing, unknown, or of another shape or dtype.
+    """
+    if given.keys() != wanted.keys():
+        raise DataError(f"the file takes {', '.join(sorted(wanted))}, not {', '.join(sorted(given)) or 'nothing'}.")
+    for name, info in wanted.items():
+        array = given[name]
+        if array.shape != info.shape or array.dtype != info.dtype:
+            raise DataError(
+                f"input {name}: the file takes {info.dtype} {info.shape}, this is {array.dtype} {array.shape}."
+            )
