@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msd_edge.exits.rules import Floats
-from msd_edge.exits.thresholds import Evidence, always_limit, budgeted_limits, never_limit
+from msd_edge.exits.thresholds import Evidence, always_limit, budgeted_limits, never_limit, shift
 
 Indices = NDArray[np.int64]
 
@@ -14,6 +14,7 @@ _QUANTILES = {2: 400, 3: 64}
 _QUANTILES_MANY = 64
 _PRICES = 48
 _SWEEPS = 20
+_TIGHTER = (0.8, 0.65, 0.5, 0.35, 0.25, 0.15, 0.1)  # odds
 
 
 def search(evidence: Evidence) -> Floats:
@@ -33,7 +34,10 @@ def search(evidence: Evidence) -> Floats:
     if exits <= 3:
         tried = np.stack([axis.ravel() for axis in np.meshgrid(*ladders, indexing="ij")], axis=1)
     else:
-        tried = _descend(evidence, ladders)
+        # What descent finds fits this split closely; its tightened forms are what a cautious point is chosen from.
+        found = _descend(evidence, ladders)
+        alike = np.repeat(ladders[0][:, None], exits - 1, axis=1)
+        tried = np.concatenate([found, alike, *(shift(evidence, found, factor) for factor in _TIGHTER)])
     corners = np.repeat(never, exits - 1, axis=0)
     np.fill_diagonal(corners, always_limit(evidence.name))
     everything = np.concatenate([never, corners, budgeted_limits(evidence)[1], tried])

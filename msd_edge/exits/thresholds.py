@@ -199,27 +199,29 @@ def budgeted_limits(evidence: Evidence) -> tuple[NDArray[np.float64], Floats]:
     return base, limits
 
 
-def loosen(evidence: Evidence, limits: Floats, factor: float) -> Floats:
-    """Return limits that let more images leave at each exit: the odds of reaching the limit grow by ``factor``.
+def shift(evidence: Evidence, limits: Floats, factor: float) -> Floats:
+    """Return limits that multiply the odds of an image to reach them by ``factor``: above 1 looser, below 1 tighter.
 
     An exit that nobody leaves stays closed. Patience knows no steps in between and is returned as it is.
 
     Args:
         evidence: the split.
         limits: (settings, exits - 1), in units of ease.
-        factor: above 1.
+        factor: positive.
     """
     if evidence.name == "patience":
         return limits
-    loose = limits.copy()
+    moved = limits.copy()
     for k in range(evidence.exits - 1):
         ordered = np.sort(evidence.ease[:, k])
         leaving = evidence.images - np.searchsorted(ordered, limits[:, k], side="left")
-        odds = factor * leaving / np.maximum(evidence.images - leaving, 1e-9)
-        wanted = np.ceil(evidence.images * odds / (1 + odds)).astype(np.int64)
-        place = evidence.images - np.clip(wanted, 1, evidence.images)
-        loose[:, k] = np.where(leaving > 0, np.minimum(ordered[place], limits[:, k]), limits[:, k])
-    return loose
+        odds = factor * leaving / np.maximum(evidence.images - leaving, 0.5)
+        wanted = evidence.images * odds / (1 + odds)
+        count = np.ceil(wanted) if factor > 1 else np.floor(wanted)
+        found = ordered[evidence.images - np.clip(count.astype(np.int64), 1, evidence.images)]
+        bounded = np.minimum(found, limits[:, k]) if factor > 1 else np.maximum(found, limits[:, k])
+        moved[:, k] = np.where(leaving > 0, bounded, limits[:, k])
+    return moved
 
 
 def rule_of(evidence: Evidence, limits: Floats, temperatures: Sequence[float]) -> ExitRule:
