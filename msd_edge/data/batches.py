@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msd_edge.data.dataset import Images, ImageSet
+from msd_edge.data.dataset import Images, ImageSet, MemorySet
 from msd_edge.errors import ConfigError
 
 
@@ -53,7 +53,9 @@ class Feeder:
         self.labels = torch.from_numpy(split.labels.copy()).to(device)
         self.images: Tensor | None = None
         if split.in_memory:
-            self.images = torch.from_numpy(_writable(split.read(np.arange(len(split), dtype=np.int64)))).to(device)
+            everything = np.arange(len(split), dtype=np.int64)
+            images = split.images if isinstance(split, MemorySet) else split.read(everything)
+            self.images = torch.from_numpy(_writable(images)).to(device)
 
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the images at ``order`` in batches; none is dropped (see ``batch_bounds``).

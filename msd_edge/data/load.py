@@ -1,13 +1,16 @@
 """From a choice of data to a data set: the one door that commands go through."""
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from msd_edge.data.config import DataConfig
-from msd_edge.data.dataset import Dataset
-from msd_edge.data.splits import Source, split_source
+from msd_edge.data.dataset import Dataset, hold
+from msd_edge.data.splits import Pool, Source, split_source
 from msd_edge.errors import DataError
 
 
@@ -24,8 +27,8 @@ def load_dataset(config: DataConfig) -> Dataset:
     """
     if config.channels not in (None, 1, 3):
         raise DataError(f"{config.source}: images have 1 channel (grey) or 3 (RGB), not {config.channels}.")
-    source = _find(config.source)(config)
-    return split_source(replace(source, name=config.source), config)
+    source = replace(_find(config.source)(config), name=config.source)
+    return split_source(_fit(source, config), config)
 
 
 def _find(name: str) -> Callable[[DataConfig], Source]:
@@ -36,6 +39,8 @@ def _find(name: str) -> Callable[[DataConfig], Source]:
         if path.suffix.lower() != ".npz":
             raise DataError(f"{name}: this is a file; a data set is a .npz file or a folder of class folders.")
         return _load_npz
+    if path.is_dir():
+        return _load_folder
     close = difflib.get_close_matches(name.lower(), _BUILT_IN, n=1, cutoff=0.6)
     guess = f"; did you mean {close[0]}?" if close else ""
     raise DataError(
@@ -56,4 +61,44 @@ def _load_digits(config: DataConfig) -> Source:
     return load_digits()
 
 
-_BUILT_IN: dict[str, Callable[[DataConfig], Source]] = {"digits": _load_digits}
+def _load_folder(config: DataConfig) -> Source:
+    from msd_edge.data.folder import load_folder
+
+    return load_folder(Path(config.source).expanduser(), config)
+
+
+def _load_torchvision(config: DataConfig) -> Source:
+    from msd_edge.data.torchvision_sets import load_torchvision
+
+    return load_torchvision(config)
+
+
+def _fit(source: Source, config: DataConfig) -> Source:
+    """Bring images to the size and channels asked for, where the source gave them otherwise."""
+    height, width = config.size or source.image_shape[:2]
+    shape = (height, width, config.channels or source.image_shape[2])
+    if shape == source.image_shape:
+        return source
+    from msd_edge.data.resize import fit_array
+
+    def fit(pool: Pool) -> Pool:
+        images = pool.read(np.arange(len(pool), dtype=np.int64))
+        return hold(np.stack([fit_array(image, *shape) for image in images]), pool.labels)
+
+    images = len(source.train) + (len(source.test) if source.test is not None else 0)
+    size = images * math.prod(shape) / 2**30
+    if size > config.memory_gib:
+        raise DataError(
+            f"{source.name}: {images:,} images of {height}×{width}×{shape[2]} take {size:,.2f} GiB, more than the "
+            f"{config.memory_gib:g} GiB of memory allowed; raise the limit or choose a smaller size."
+        )
+    test = fit(source.test) if source.test is not None else None
+    return replace(source, image_shape=shape, train=fit(source.train), test=test)
+
+
+_BUILT_IN: dict[str, Callable[[DataConfig], Source]] = {
+    "digits": _load_digits,
+    "cifar10": _load_torchvision,
+    "cifar100": _load_torchvision,
+    "fashion-mnist": _load_torchvision,
+}
