@@ -1,3 +1,34 @@
-"""msd-edge: early-exit image classifiers from training to the phone."""
+"""msd-edge: early-exit image classifiers from training to the phone.
+
+    net = msd_edge.load("runs/x")                   # MultiExitNetwork: logits of every exit (needs torch)
+    cascade = msd_edge.open_bundle("bundles/x")     # CascadeRunner: numpy and a runtime only
+    answer = cascade.predict(image)                 # uint8 (H, W, C) -> label, probability, exit, ms per segment
+
+Both load late, so that ``import msd_edge`` costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "load", "open_bundle"]
+
+if TYPE_CHECKING:
+    from msd_edge.runtime.opening import open_bundle
+    from msd_edge.training.run import load_network as load
+
+
+def __getattr__(name: str) -> Any:
+    if name == "open_bundle":
+        from msd_edge.runtime.opening import open_bundle
+
+        return open_bundle
+    if name == "load":
+        from msd_edge.training.run import load_network
+
+        return load_network
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,8 +1,5 @@
 """From an image to the tensor that a file takes: raw pixels, nothing normalized here."""
 
-import struct
-import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +58,7 @@ def to_tensor(image: Image, spec: TensorSpec, out: Array | None = None) -> Array
 
 
 def load_image(path: Path, spec: InputSpec) -> Image:
-    """Read an image file as the raw image a bundle takes: EXIF orientation, shorter side to size, centre crop.
+    """Read an image file as the raw image a bundle takes, exactly as training read it (``msd_edge.data.resize``).
 
     Returns:
         uint8 (height, width, channels).
@@ -69,25 +66,13 @@ def load_image(path: Path, spec: InputSpec) -> Image:
     Raises:
         DataError: the file is missing, no image, damaged, or so large that it may be an attack.
     """
-    from PIL import Image as Pillow
-    from PIL import UnidentifiedImageError
+    from msd_edge.data.resize import quiet_pillow, read_image
 
-    from msd_edge.data.resize import fit_image
-
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such image file.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            # Remarks of Pillow about odd but readable files (a palette with transparency, broken EXIF).
-            warnings.simplefilter("ignore", UserWarning)
-            with Pillow.open(path) as image:
-                return fit_image(image, spec.height, spec.width, spec.channels)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such image.") from None
-    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
-        limit = Pillow.MAX_IMAGE_PIXELS or 0
-        raise DataError(f"{path}: this image has more than {limit:,} pixels; scale it down first.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path}: this file is no image that can be read.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error) as problem:
-        reason = " ".join(str(problem).split()).rstrip(".")
-        raise DataError(f"{path}: this image cannot be read: {reason}.") from None
+        with quiet_pillow():
+            return read_image(path, spec.height, spec.width, spec.channels)
+    except DataError as problem:
+        named = str(problem).startswith(f"{path}")
+        raise problem if named else DataError(f"{path}: {problem}") from None

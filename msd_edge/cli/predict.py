@@ -1,0 +1,122 @@
+"""``msd-edge predict``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from msd_edge.cli import common
+from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
+from msd_edge.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from msd_edge.runtime.cascade import Answer, CascadeRunner
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+EXAMPLES = """Classify images with a bundle's cascade: label, probability, the exit taken, milliseconds.
+
+The time is pre-processing, the segments that ran and the decisions; reading the file is not in it.
+
+Examples:
+
+  msd-edge predict bundles/x photo.jpg
+
+  msd-edge predict bundles/x photos/ --point fast --threads 2
+
+  msd-edge predict bundles/x photo.jpg --variant onnx-float32 --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("predict", help=EXAMPLES)(predict)
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    point: Annotated[str | None, typer.Option(help="Operating point; default lossless.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Target and precision; default tflite-int8.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; default what is installed.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of the runtime.")] = 1,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Classify images."""
+    paths = find_images(images)
+    from msd_edge.runtime.opening import open_bundle
+
+    with open_bundle(bundle, point=point, variant=variant, runtime=runtime, threads=threads) as cascade:
+        if json:
+            common.say_json(_document(cascade, [(path, _answer(cascade, path)) for path in paths]))
+            return
+        widths = (max(len(str(path)) for path in paths), max(len(name) for name in cascade.bundle.manifest.classes))
+        for path in paths:
+            common.say(_line(path, _answer(cascade, path), len(cascade.variant.segments), widths))
+
+
+def find_images(given: list[Path]) -> list[Path]:
+    """Return the image files meant: files as they are named, folders as the images in them, sorted by name.
+
+    Raises:
+        ConfigError: a path does not exist; all such are named at once.
+        DataError: a folder has no images.
+    """
+    missing = [str(path) for path in given if not path.exists()]
+    if missing:
+        more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
+        raise ConfigError(f"{', '.join(missing[:3])}{more}: there is no such image.")
+    found: list[Path] = []
+    for path in given:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not inside:
+            raise DataError(f"{path}: no images are in this folder ({', '.join(sorted(SUFFIXES))}).")
+        found += inside
+    return found
+
+
+def _answer(cascade: "CascadeRunner", path: Path) -> "Answer":
+    from msd_edge.runtime.preprocess import load_image
+
+    return cascade.predict(load_image(path, cascade.bundle.manifest.input))
+
+
+def _line(path: Path, answer: "Answer", exits: int, widths: tuple[int, int]) -> str:
+    segments = " + ".join(f"{ms:.2f}" for ms in answer.segment_ms)
+    return (
+        f"{path!s:<{widths[0]}}  {answer.label:<{widths[1]}}  {100 * answer.probability:5.1f} %  "
+        f"exit {answer.exit}/{exits}  {answer.total_ms:7.2f} ms  ({segments})"
+    )
+
+
+def _document(cascade: "CascadeRunner", answers: list[tuple[Path, "Answer"]]) -> dict[str, Any]:
+    return {
+        "bundle": str(cascade.bundle.path),
+        "variant": cascade.variant.name,
+        "point": cascade.point,
+        "runtime": cascade.runtime,
+        "runtime_version": cascade.runtime_version,
+        "threads": cascade.threads,
+        "images": [
+            {
+                "path": str(path),
+                "label": answer.label,
+                "index": answer.index,
+                "probability": answer.probability,
+                "probabilities": answer.probabilities.tolist(),
+                "exit": answer.exit,
+                "segment_ms": answer.segment_ms,
+                "preprocess_ms": answer.preprocess_ms,
+                "decision_ms": answer.decision_ms,
+                "total_ms": answer.total_ms,
+            }
+            for path, answer in answers
+        ],
+    }
