@@ -1,0 +1,1 @@
+"""Conversion: one module per target, quantization, and the proof that files compute what the network computes."""

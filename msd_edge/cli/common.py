@@ -58,7 +58,7 @@ def say_json(value: Any) -> None:
 
 @dataclass
 class Progress:
-    """A live line on a terminal, nothing in a pipe. ``advance`` moves it on, ``note`` changes its text."""
+    """A live line on a terminal, nothing in a pipe. ``total`` 0: the number of steps is not known."""
 
     total: int
     text: str
@@ -86,7 +86,8 @@ class Progress:
     def _draw(self) -> None:
         if self.live:
             width = max(20, _terminal_width() - 1)
-            sys.stderr.write(f"\r\x1b[2K{f'[{self.done}/{self.total}] {self.text}'[:width]}")
+            count = f"[{self.done}/{self.total}] " if self.total else ""
+            sys.stderr.write(f"\r\x1b[2K{f'{count}{self.text}'[:width]}")
             sys.stderr.flush()
 
 

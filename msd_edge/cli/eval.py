@@ -1,0 +1,100 @@
+"""``msd-edge eval``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from msd_edge.cli import common
+from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
+from msd_edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from msd_edge.data.dataset import Dataset, ImageSet
+
+EXAMPLES = """Accuracy of every exit, for a run (the float network) or a bundle (its files, image by image).
+
+Examples:
+
+  msd-edge eval runs/resnet20-cifar10
+
+  msd-edge eval bundles/resnet20-cifar10 --split test --variant tflite-int8
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("eval", help=EXAMPLES)(evaluate)
+
+
+def evaluate(
+    path: Annotated[Path | None, typer.Argument(metavar="[RUN|BUNDLE]", help="Default: the newest run.")] = None,
+    split: Annotated[str, typer.Option(help="calibration or test.")] = "calibration",
+    variant: Annotated[str | None, typer.Option(help="Of a bundle (tflite-int8); default its first choice.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="For a bundle's files.")] = 1,
+    data: Annotated[str | None, typer.Option(help="Where a bundle's data is now, if it moved.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Report the accuracy of every exit."""
+    del config, verbose
+    common.choose("--split", split, ("calibration", "test"))
+    where = path if path is not None else common.newest(Path("runs"), "run.json", "run", "msd-edge train")
+    kind = common.run_or_bundle(where)
+    if kind == "run":
+        if variant is not None or data is not None:
+            raise ConfigError(f"{where}: --variant and --data are for bundles, this is a run.")
+        name, correct, size = _evaluate_run(where, split)
+    else:
+        name, correct, size = _evaluate_bundle(where, split, variant, threads, data)
+    accuracy = [n / size for n in correct]
+    if as_json:
+        common.say_json({"path": str(where), "what": name, "split": split, "images": size, "accuracy": accuracy})
+        return
+    common.facts([(kind, f"{where} · {name}"), ("split", f"{split} · {size:,} images")])
+    common.table(
+        ["exit", "right", "accuracy"], [[str(k), f"{n:,}", f"{100 * n / size:.2f} %"] for k, n in enumerate(correct, 1)]
+    )
+
+
+def _evaluate_run(path: Path, split: str) -> tuple[str, tuple[int, ...], int]:
+    import torch
+
+    from msd_edge.data.batches import Feeder
+    from msd_edge.training.evaluate import count_correct
+    from msd_edge.training.run import load_trained
+    from msd_edge.training.setup import load_run_data
+
+    network, info, epoch = load_trained(path)
+    images = _pick(load_run_data(info, path), split)
+    correct = count_correct(network, Feeder(images, torch.device("cpu")), len(images))
+    return f"float32 network of epoch {epoch}", correct, len(images)
+
+
+def _evaluate_bundle(
+    path: Path, split: str, variant: str | None, threads: int, data: str | None
+) -> tuple[str, tuple[int, ...], int]:
+    import numpy as np
+
+    from msd_edge.benchmarks.data import bundle_dataset
+    from msd_edge.bundle.reader import read_bundle
+    from msd_edge.runtime.cascade import CascadeRunner
+
+    bundle = read_bundle(path)
+    chosen = bundle.variant(variant)
+    images = _pick(bundle_dataset(bundle, data), split)
+    correct = np.zeros(len(chosen.segments), dtype=np.int64)
+    with (
+        CascadeRunner.full(bundle, variant=chosen.name, threads=threads) as runner,
+        common.progress(len(images), f"{chosen.name} on {split} images") as bar,
+    ):
+        for index in range(len(images)):
+            image = images.read(np.array([index]))[0]
+            correct += runner.logits(image).argmax(-1) == images.labels[index]
+            bar.advance()
+    return chosen.name, tuple(int(n) for n in correct), len(images)
+
+
+def _pick(dataset: "Dataset", split: str) -> "ImageSet":
+    return dataset.test if split == "test" else dataset.calibration

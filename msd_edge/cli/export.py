@@ -1,0 +1,161 @@
+"""``msd-edge export``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from msd_edge.cli import common
+from msd_edge.cli.common import ConfigOption, JsonOption, OverwriteOption, VerboseOption
+from msd_edge.errors import ConfigError, RuntimeUnavailable
+from msd_edge.files import refuse_existing
+
+if TYPE_CHECKING:
+    from msd_edge.bundle.manifest import Manifest, Precision, TensorSpec, Variant
+    from msd_edge.converters.export import ExportOptions
+
+EXAMPLES = """Split a run at its exits, convert and quantize every piece, and prove that the files compute the same.
+
+float32 files are always made: they are what int8 is held against.
+
+Examples:
+
+  msd-edge export --int8
+
+  msd-edge export runs/resnet20-cifar10 --int8 --target tflite --target onnx
+
+  msd-edge export --int8 --fallback --max-drop 0.3
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("export", help=EXAMPLES)(export)
+
+
+def export(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run folder; default the newest in runs/.")
+    ] = None,
+    target: Annotated[list[str] | None, typer.Option(help="tflite or onnx; repeatable; default both.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Full-integer int8 files.")] = False,
+    float32: Annotated[bool, typer.Option("--float32", help="float32 files (always made).")] = False,
+    float16: Annotated[bool, typer.Option("--float16", help="float16 weights (TFLite).")] = False,
+    max_drop: Annotated[
+        float, typer.Option(min=0, max=100, help="Points of accuracy that an int8 exit may lose.")
+    ] = 0.5,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Keep the costliest layers in float where int8 loses more.")
+    ] = False,
+    calibration_images: Annotated[
+        int, typer.Option(min=16, help="Training images that activation ranges come from.")
+    ] = 512,
+    proof_images: Annotated[int, typer.Option(min=32, help="Calibration images for parity and accuracy.")] = 1000,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default bundles/RUN.")] = None,
+    overwrite: OverwriteOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be exported, and stop.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Split, convert, quantize and prove."""
+    from msd_edge.converters.capability import parse_targets
+
+    del float32, config, verbose
+    named = run is not None
+    path = run if run is not None else common.newest(Path("runs"), "run.json", "run", "msd-edge train")
+    if common.run_or_bundle(path) != "run":
+        raise ConfigError(f"{path}: this is a bundle already; export takes a run.")
+    _require_torch()
+    from msd_edge.converters.export import ExportOptions, plan_variants
+
+    precisions: list[Precision] = ["float32"]
+    precisions += ["float16"] if float16 else []
+    precisions += ["int8"] if int8 else []
+    options = ExportOptions(
+        targets=parse_targets(target or ["tflite", "onnx"]),
+        precisions=tuple(precisions),
+        out=out or Path("bundles") / path.resolve().name,
+        overwrite=overwrite,
+        max_drop=max_drop,
+        fallback=fallback,
+        calibration_images=calibration_images,
+        proof_images=proof_images,
+    )
+    pairs = plan_variants(options)
+    refuse_existing(options.out, overwrite=overwrite)
+    if not as_json:
+        common.facts([("run", f"{path}{'' if named else ' (newest)'}")])
+    if dry_run:
+        common.facts([("would", f"write {options.out}: {', '.join(f'{t}-{p}' for t, p in pairs)}")])
+        return
+    manifest = _run(path, options)
+    if as_json:
+        common.say_json({"bundle": str(options.out), "manifest": manifest.model_dump(mode="json")})
+    else:
+        _show(options.out, manifest)
+
+
+def _run(path: Path, options: "ExportOptions") -> "Manifest":
+    from msd_edge.converters.export import export_run
+
+    with common.progress(0, "starting") as bar:
+        return export_run(path, options, bar.note).manifest
+
+
+def _require_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise RuntimeUnavailable("export needs torch: pip install 'msd-edge[export]'.")
+
+
+def _show(path: Path, manifest: "Manifest") -> None:
+    count = len(manifest.exits)
+    seams = manifest.variants[0].segments[:-1]
+    shapes = ", ".join("×".join(str(n) for n in spec.shape[1:]) for s in seams for spec in s.features)
+    common.facts([("cut", f"{count} segments at the branch points; hand-over {shapes or 'none'}")])
+    for variant in manifest.variants:
+        _show_variant(variant)
+    first = manifest.variants[0]
+    forms = f"{count} segments, {len(first.exits)} exits alone"
+    forms += ", 1 multi-signature file (TFLite)" if any(v.multi_signature for v in manifest.variants) else ""
+    proven = max(v.accuracy.images for v in manifest.variants)
+    common.say()
+    common.facts(
+        [
+            (
+                "bundle",
+                f"{path} · {', '.join(v.name for v in manifest.variants)} · {forms} · proven on {proven} images",
+            ),
+            ("next", "msd-edge calibrate"),
+        ]
+    )
+
+
+def _show_variant(variant: "Variant") -> None:
+    common.say()
+    seams = [_seam(k, segment.features[0]) for k, segment in enumerate(variant.segments[:-1], 1)]
+    if variant.precision == "int8":
+        common.facts([("seams", " · ".join(seams) + " · equal on both sides")] if seams else [])
+    header = [variant.name, "kB", "operators", "largest difference", "same class", "accuracy (float → file)"]
+    rows = []
+    for segment, exit_ in zip(variant.segments, variant.accuracy.exits, strict=True):
+        parity = segment.parity
+        rows.append(
+            [
+                Path(segment.path).name,
+                f"{segment.bytes / 1000:,.1f}",
+                str(sum(segment.operators.values())),
+                f"{parity.max_abs:.2g} of {parity.logit_range:.3g}",
+                f"{100 * parity.top1_agreement:.1f} %",
+                f"{100 * exit_.reference:.2f} → {100 * exit_.exported:.2f} %",
+            ]
+        )
+    common.table(header, rows)
+    if variant.float_layers:
+        common.facts([("float", f"kept in float: {', '.join(variant.float_layers)}")])
+
+
+def _seam(index: int, spec: "TensorSpec") -> str:
+    return f"{index}→{index + 1} scale {spec.scale:.6g} zero point {spec.zero_point}"
