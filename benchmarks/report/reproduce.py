@@ -1,0 +1,40 @@
+"""The commands that lead to a report, as far as bundle and results tell them."""
+
+import shlex
+
+from msd_edge.benchmarks.report.load import Source
+
+
+def commands(sources: list[Source]) -> list[str]:
+    """Return shell lines: export and calibrate of each bundle at hand, bench of each results file, then the report."""
+    lines: list[str] = []
+    for source in sources:
+        for line in (*_bundle_lines(source), _bench_line(source)):
+            if line not in lines:
+                lines.append(line)
+    lines.append(f"msd-edge report {shlex.join(str(source.path) for source in sources)}")
+    return lines
+
+
+def _bundle_lines(source: Source) -> list[str]:
+    if source.bundle is None:
+        return []
+    manifest = source.bundle.manifest
+    targets = dict.fromkeys(variant.target for variant in manifest.variants)
+    precisions = dict.fromkeys(variant.precision for variant in manifest.variants)
+    options = [word for target in targets for word in ("--target", target)] + [f"--{name}" for name in precisions]
+    lines = [shlex.join(["msd-edge", "export", f"runs/{manifest.source.run}", *options])]
+    rules = dict.fromkeys(v.calibration.rule for v in manifest.variants if v.calibration is not None)
+    lines += [shlex.join(["msd-edge", "calibrate", f"bundles/{manifest.name}", "--rule", rule]) for rule in rules]
+    return lines
+
+
+def _bench_line(source: Source) -> str:
+    words = ["msd-edge", "bench", f"bundles/{source.results.bundle}"]
+    for name, value in source.results.options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False and value != "":
+            words += [option, str(value)]
+    return shlex.join([*words, "--out", str(source.path)])
