@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from msd_edge.benchmarks.results import VariantBench
-from msd_edge.bundle.manifest import Model
+from msd_edge.typed import Model
 
 
 class Job(Model):

@@ -128,9 +128,9 @@ class VariantBench(Model):
     """All measurements of one variant in one fresh process.
 
     ``load``: import of the runtime, then reading, verifying and loading all segments of the chain. ``peak_memory``: by
-    how much the process's peak of resident memory grew from just before the chain was loaded to after the golden images
-    had run through it, MiB. ``runtime_threads``: threads of the operating system that the runtime started for one
-    segment, the calling one included; ``cpu_per_wall``: processor seconds per second while inference ran.
+    how much the process's peak of resident memory grew from just before the chain was loaded to after images had run
+    through all of it, MiB. ``runtime_threads``: threads of the operating system that one session has, the calling
+    one included; ``cpu_per_wall``: processor seconds per second while inference ran.
     """
 
     target: Target

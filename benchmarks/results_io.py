@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from msd_edge.benchmarks.job import Answers
 from msd_edge.benchmarks.results import SCHEMA_VERSION, Results
-from msd_edge.bundle.manifest import Model
 from msd_edge.bundle.reader import explain
 from msd_edge.errors import ConfigError
 from msd_edge.files import read_json, write_bytes, write_json
+from msd_edge.typed import Model
 
 _RAW_LIMIT = 1 << 30
 

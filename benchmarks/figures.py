@@ -1,0 +1,170 @@
+"""From times and outputs to the figures of one variant."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msd_edge.benchmarks.job import Answers
+from msd_edge.benchmarks.loading import LoadedChain, LoadedExit
+from msd_edge.benchmarks.results import (
+    CascadeBench,
+    ExitBench,
+    GoldenCheck,
+    ReliabilityBin,
+    SegmentBench,
+    VariantBench,
+)
+from msd_edge.benchmarks.stats import summarise
+from msd_edge.benchmarks.turns import Turns
+from msd_edge.bundle.manifest import Calibration, OperatingPoint, Variant
+from msd_edge.bundle.reader import Bundle
+from msd_edge.exits import metrics
+from msd_edge.exits.rules import ExitRule
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Everything that was measured of a variant.
+
+    Attributes:
+        bundle: where it is from.
+        variant: which one.
+        calibration: its temperatures and operating points.
+        chain: the cascade, loaded.
+        alone: its stand-alone exits, loaded; empty if it has none.
+        golden: the proof.
+        times: lists of milliseconds by name.
+        turns: who had which turn.
+        logits: of every exit for every image, (images, exits, classes).
+        labels: (images,).
+    """
+
+    bundle: Bundle
+    variant: Variant
+    calibration: Calibration
+    chain: LoadedChain
+    alone: tuple[LoadedExit, ...]
+    golden: GoldenCheck
+    times: Mapping[str, list[float]]
+    turns: Turns
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+def figure_variant(taken: Taken, answers: Mapping[str, Answers]) -> VariantBench:
+    """Return the figures of a variant; ``answers``: what the cascade said at each operating point."""
+    variant = taken.variant
+    runner = taken.chain.runner
+    return VariantBench(
+        target=variant.target,
+        precision=variant.precision,
+        runtime=runner.runtime,
+        runtime_version=runner.runtime_version,
+        threads=runner.threads,
+        golden=taken.golden,
+        load=taken.chain.load,
+        peak_memory=taken.chain.memory,
+        runtime_threads=taken.chain.threads,
+        cpu_per_wall=taken.turns.processor_share(_last(taken)),
+        segments=tuple(_figure_segment(taken, index) for index in range(1, len(variant.segments) + 1)),
+        exits=tuple(_figure_exit(taken, index) for index in range(1, len(variant.segments) + 1)),
+        cascade=tuple(_figure_point(taken, point, answers[point.name]) for point in taken.calibration.points),
+    )
+
+
+def list_answers(answers: Mapping[int, tuple[int, int, float]]) -> Answers:
+    """Return answers in the order of the images; ``answers``: by image (exit, class, probability)."""
+    ordered = [answers[index] for index in sorted(answers)]
+    return Answers(
+        exits=tuple(exit_index for exit_index, _, _ in ordered),
+        predicted=tuple(label for _, label, _ in ordered),
+        probabilities=tuple(probability for _, _, probability in ordered),
+    )
+
+
+def _figure_segment(taken: Taken, index: int) -> SegmentBench:
+    name = f"{taken.variant.name}/segment-{index}/warm"
+    return SegmentBench(
+        index=index,
+        init=taken.chain.runner.chain.load_ms[index - 1],
+        first=taken.chain.first[index - 1],
+        warm=summarise(taken.times[name], name),
+        bytes=taken.variant.segments[index - 1].bytes,
+    )
+
+
+def _figure_exit(taken: Taken, index: int) -> ExitBench:
+    info = taken.bundle.manifest.exits[index - 1]
+    logits, temperature = taken.logits[:, index - 1], taken.calibration.exits[index - 1].temperature
+    correct = int(np.sum(logits.argmax(axis=1) == taken.labels))
+    name = f"{taken.variant.name}/exit-{index}"
+    loaded = taken.alone[index - 1] if taken.alone else None
+    return ExitBench(
+        index=index,
+        correct=correct,
+        images=len(taken.labels),
+        accuracy=correct / len(taken.labels),
+        macs=info.macs,
+        chain_macs=info.chain_macs,
+        chain=summarise(taken.times[f"{name}/inference"], f"{name}/inference"),
+        total=summarise(taken.times[f"{name}/total"], f"{name}/total"),
+        alone=summarise(taken.times[f"{name}/alone"], f"{name}/alone") if loaded else None,
+        alone_total=summarise(taken.times[f"{name}/alone-total"], f"{name}/alone-total") if loaded else None,
+        alone_init=loaded.init if loaded else None,
+        alone_first=loaded.first if loaded else None,
+        alone_bytes=taken.variant.exits[index - 1].bytes if loaded else None,
+        chain_bytes=sum(segment.bytes for segment in taken.variant.segments[:index]),
+        ece=metrics.ece(logits, taken.labels, temperature),
+        reliability=tuple(
+            ReliabilityBin(
+                low=part.low, high=part.high, count=part.count, confidence=part.confidence, accuracy=part.accuracy
+            )
+            for part in metrics.reliability(logits, taken.labels, temperature)
+        ),
+    )
+
+
+def _figure_point(taken: Taken, point: OperatingPoint, answers: Answers) -> CascadeBench:
+    exits = np.array(answers.exits) - 1
+    right = np.array(answers.predicted) == taken.labels
+    count = len(taken.variant.segments)
+    temperatures = tuple(part.temperature for part in taken.calibration.exits)
+    expected = ExitRule(taken.calibration.rule, point.thresholds, temperatures).take(taken.logits)
+    name = f"{taken.variant.name}/point-{point.name}"
+    preprocess, inference, decision, total = (
+        summarise(taken.times[f"{name}/{part}"], f"{name}/{part}")
+        for part in ("preprocess", "inference", "decision", "total")
+    )
+    macs = np.array([info.chain_macs for info in taken.bundle.manifest.exits], dtype=np.float64)
+    return CascadeBench(
+        point=point.name,
+        rule=taken.calibration.rule,
+        thresholds=point.thresholds,
+        correct=int(right.sum()),
+        images=len(right),
+        accuracy=float(right.mean()),
+        exit_counts=tuple(int(number) for number in np.bincount(exits, minlength=count)),
+        exit_accuracy=tuple(float(right[exits == k].mean()) if (exits == k).any() else None for k in range(count)),
+        preprocess=preprocess,
+        inference=inference,
+        decision=decision,
+        total=total,
+        expected_ms=point.expected_ms,
+        expected_accuracy=point.accuracy,
+        expected_shares=point.exit_shares,
+        mean_macs=float(macs[exits].mean()),
+        simulation_agreement=float(np.mean(expected == exits)),
+        speedup=_speedup(taken, name),
+    )
+
+
+def _speedup(taken: Taken, point: str) -> float | None:
+    last = _last(taken)
+    ratios = [taken.turns.ratio(name, point) for name in (last, f"{last}/alone")]
+    return min((ratio for ratio in ratios if ratio is not None), default=None)
+
+
+def _last(taken: Taken) -> str:
+    return f"{taken.variant.name}/exit-{len(taken.variant.segments)}"

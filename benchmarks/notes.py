@@ -1,0 +1,66 @@
+"""What a reader of the figures has to be told in a sentence."""
+
+from collections.abc import Iterable, Sequence
+
+from msd_edge.benchmarks.results import ExitBench, VariantBench
+
+_BUSY = 0.2  # cores' worth, beyond or below what was asked, that is no mere rounding
+
+
+def write_notes(variants: Sequence[VariantBench]) -> tuple[str, ...]:
+    """Return sentences on what may surprise: int8 slower than float, a cascade that does not pay, threads in vain."""
+    found = [*_slower_integers(variants)]
+    for variant in variants:
+        found += _cascade_notes(variant)
+        found += _thread_notes(variant)
+    return tuple(found)
+
+
+def _slower_integers(variants: Sequence[VariantBench]) -> Iterable[str]:
+    for quantized in variants:
+        if quantized.precision != "int8":
+            continue
+        for floats in variants:
+            if floats.target != quantized.target or floats.precision != "float32":
+                continue
+            for mine, other in zip(quantized.exits, floats.exits, strict=True):
+                yield from _slower_exit(quantized.name, floats.name, mine, other)
+
+
+def _slower_exit(name: str, beside: str, mine: ExitBench, other: ExitBench) -> Iterable[str]:
+    pairs = [("as a chain", mine.chain, other.chain)]
+    if mine.alone is not None and other.alone is not None:
+        pairs.append(("as a file of its own", mine.alone, other.alone))
+    for form, here, there in pairs:
+        if here.median > there.median:
+            yield (
+                f"{name} is slower than {beside} at exit {mine.index} {form}: "
+                f"median {here.median:.3f} ms against {there.median:.3f} ms."
+            )
+
+
+def _cascade_notes(variant: VariantBench) -> Iterable[str]:
+    for point in variant.cascade:
+        if point.speedup is not None and point.speedup < 1:
+            yield (
+                f"{variant.name}: at {point.point} the cascade is slower than the last exit alone "
+                f"({point.speedup:.2f} times as fast)."
+            )
+        if point.simulation_agreement < 1:
+            yield (
+                f"{variant.name}: at {point.point} {1 - point.simulation_agreement:.2%} of the images left at another "
+                "exit than their full outputs say."
+            )
+
+
+def _thread_notes(variant: VariantBench) -> Iterable[str]:
+    started, busy = variant.runtime_threads, variant.cpu_per_wall
+    if started is not None and started > variant.threads:
+        yield f"{variant.name}: {variant.runtime} started {started} threads where {variant.threads} were asked for."
+    if busy is not None and busy > variant.threads + _BUSY:
+        yield f"{variant.name}: inference kept {busy:.1f} cores busy where {variant.threads} threads were asked for."
+    if busy is not None and variant.threads > 1 and busy < 1 + _BUSY:
+        yield (
+            f"{variant.name}: {variant.threads} threads were asked for, and inference kept only {busy:.1f} cores busy: "
+            "the network is too small to share, or the cores are taken."
+        )

@@ -1,0 +1,37 @@
+"""Proof before figures: what is timed must compute what the exporting machine computed."""
+
+from msd_edge.benchmarks.results import GoldenCheck
+from msd_edge.errors import ParityError
+from msd_edge.runtime.chain import Chain
+from msd_edge.runtime.golden_check import compare_golden
+
+# Other processors and releases of a runtime round differently: by 1 to 3 steps for integers, by 1e-5 of the range of
+# the logits for floats, were seen.
+STEPS = 4
+RANGE_SHARE = 1e-3
+
+
+def prove(chain: Chain) -> GoldenCheck:
+    """Compare the loaded segments with the golden samples.
+
+    Raises:
+        ParityError: a class differs, or a logit by more than 4 steps (floats: a thousandth of the logits' range).
+    """
+    found = compare_golden(chain)
+    variant = chain.variant
+    whole = all(segment.logits.dtype != "float32" for segment in variant.segments)
+    limit = STEPS if whole else RANGE_SHARE * max(segment.parity.logit_range for segment in variant.segments)
+    if found.top1_agreement < 1 or found.max_difference > limit:
+        unit = " steps" if whole else ""
+        raise ParityError(
+            f"{chain.bundle.path}: {variant.name} on {chain.runtime} {chain.runtime_version} does not compute what it "
+            f"computed at export: {found.top1_agreement:.1%} of the golden samples get the same class, and logits "
+            f"differ by up to {found.max_difference:g}{unit} (limit {limit:g}); nothing was measured. "
+            "Try another --runtime or its release that the manifest names, or export again on this machine."
+        )
+    return GoldenCheck(
+        images=found.images,
+        max_difference=found.max_difference,
+        top1_agreement=found.top1_agreement,
+        bit_equal=found.bit_equal,
+    )
