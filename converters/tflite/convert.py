@@ -1,0 +1,233 @@
+"""The TFLite converter: K conversions by litert-torch, everything else by moving operators."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msd_edge.bundle.manifest import Precision, Target
+from msd_edge.converters.base import ConvertedFile, ConvertedVariant, ignore
+from msd_edge.data.dataset import Images
+from msd_edge.errors import ExportError, ParityError
+from msd_edge.files import sha256_bytes
+from msd_edge.models.network import MultiExitNetwork
+from msd_edge.segments import Segment, cut
+
+from .census import count, refuse_floats, refuse_transposes
+from .compose import join, merge
+from .flatbuffer import describe, only_signature, quantization, read, rename_io, tensor_maps, write
+from .names import name_layers
+from .pixels import PixelInput, absorb_normalization
+from .quantize import layers, to_float16, to_int8
+from .quiet import no_garbage_collection, quiet
+from .ranges import Ranges, observe
+
+
+class TfliteConverter:
+    """Makes .tflite files: NHWC, tensors named ``image``, ``features`` and ``logits``."""
+
+    target: Target = "tflite"
+
+    def prepare(self, network: MultiExitNetwork, step: Callable[[str], None] = ignore) -> "PreparedTflite":
+        """Convert every segment to float TFLite; the network itself is left as it is.
+
+        Args:
+            network: what to convert, in any mode, on any device.
+            step: told one line before each segment.
+
+        Raises:
+            ExportError: litert-torch is not installed, cannot convert a segment, or needs a TRANSPOSE for it.
+        """
+        import torch
+
+        pieces = cut(copy.deepcopy(network).cpu().eval())
+        x = torch.zeros(1, *network.image_shape)
+        files = []
+        for piece in pieces:
+            where = f"segment {piece.index} of {len(pieces)}"
+            step(f"{where} → tflite float32")
+            with torch.no_grad():
+                outputs = piece(x)
+            model = read(_convert(piece, x, outputs, where))
+            rename_io(model, (piece.input_name,), piece.output_names)
+            name_layers(model)
+            refuse_transposes(model, where)
+            files.append(write(join([model], outputs=piece.output_names)))
+            x = outputs[-1]
+        return PreparedTflite(files, network.image_shape)
+
+
+class PreparedTflite:
+    """The float segments, and what int8 needs of them.
+
+    Attributes:
+        target: ``tflite``.
+        layers: what can be kept in float, ``segment-2/branch.classifier``.
+    """
+
+    target: Target = "tflite"
+
+    def __init__(self, files: Sequence[bytes], image_shape: tuple[int, int, int]) -> None:
+        self._float = tuple(files)
+        channels, height, width = image_shape
+        self._image = (height, width, channels)
+        first, self._pixels = absorb_normalization(read(files[0]))
+        # What int8 starts from: no normalization operators where the input's scale can do their work.
+        self._sources = (write(first), *self._float[1:])
+        self.layers = tuple(
+            f"segment-{place}/{name}" for place, data in enumerate(self._sources, 1) for name in layers(read(data))
+        )
+        self._ranges: dict[str, tuple[Ranges, ...]] = {}
+
+    def variant(
+        self,
+        precision: Precision,
+        activations: Images | None = None,
+        keep_float: frozenset[str] = frozenset(),
+        step: Callable[[str], None] = ignore,
+    ) -> ConvertedVariant:
+        """Make all files of one precision; see ``Prepared.variant``.
+
+        Activation ranges are measured once per set of images, so that further int8 variants cost little.
+
+        Raises:
+            ExportError: images are missing or do not fit, a layer is unknown, the quantizer failed, or its result is
+                not integer throughout.
+            ParityError: two segments' scale or zero point differ at a seam.
+        """
+        if keep_float and precision != "int8":
+            raise ExportError(f"only int8 files can keep layers in float, {precision} ones are float.")
+        unknown = sorted(keep_float.difference(self.layers))
+        if unknown:
+            raise ExportError(f"there is no layer {unknown[0]!r} to keep in float; the first is {self.layers[0]!r}.")
+        if precision == "int8":
+            segments = self._int8(activations, keep_float, step)
+        elif precision == "float16":
+            segments = self._float16(step)
+        else:
+            segments = list(self._float)
+        step(f"stand-alone exits and multi-signature file → {precision}")
+        return _assemble(precision, segments, tuple(name for name in self.layers if name in keep_float))
+
+    def _float16(self, step: Callable[[str], None]) -> list[bytes]:
+        files = []
+        for place, data in enumerate(self._float, 1):
+            where = f"segment {place} of {len(self._float)}"
+            step(f"{where} → float16")
+            try:
+                files.append(to_float16(data))
+            except Exception as problem:
+                raise ExportError(f"{where}: converting to float16 failed: {_sentence(problem)}") from problem
+        return files
+
+    def _int8(self, activations: Images | None, keep_float: frozenset[str], step: Callable[[str], None]) -> list[bytes]:
+        total = len(self._sources)
+        ranges = self._observe(activations, step)
+        taken = self._pixels.range
+        files: list[bytes] = []
+        for place, data in enumerate(self._sources, 1):
+            where = f"segment {place} of {total}"
+            step(f"{where} → int8")
+            prefix = f"segment-{place}/"
+            kept = frozenset(name.removeprefix(prefix) for name in keep_float if name.startswith(prefix))
+            (name,) = (text for text in tensor_maps(only_signature(read(data))[0].inputs))
+            try:
+                files.append(to_int8(data, ranges[place - 1] | {name: taken}, kept))
+            except Exception as problem:
+                raise ExportError(f"{where}: quantizing to int8 failed: {_sentence(problem)}") from problem
+            model = read(files[-1])
+            refuse_floats(model, kept, where)
+            if place == 1:
+                _check_pixels(model, self._pixels)
+            if place < total:
+                taken = _handed_over(model)
+        return files
+
+    def _observe(self, activations: Images | None, step: Callable[[str], None]) -> tuple[Ranges, ...]:
+        if activations is None or len(activations) == 0:
+            raise ExportError("int8 needs training images to measure the activations on, and there are none.")
+        if activations.shape[1:] != self._image or str(activations.dtype) != "uint8":
+            raise ExportError(
+                f"the images for the activation ranges are {activations.dtype} {list(activations.shape[1:])}; "
+                f"the network takes uint8 {list(self._image)}."
+            )
+        key = sha256_bytes(activations.tobytes())
+        if key not in self._ranges:
+            step(f"activation ranges over {len(activations)} images")
+            self._ranges = {key: observe(self._float, activations)}
+        return self._ranges[key]
+
+
+def _convert(piece: Segment, x: Any, outputs: Sequence[Any], where: str) -> bytes:
+    """Return one segment as litert-torch makes it, taking and giving NHWC."""
+    maps = [place for place, output in enumerate(outputs) if output.ndim == 4]
+    try:
+        with quiet(), no_garbage_collection():
+            import litert_torch
+
+            nhwc = litert_torch.to_channel_last_io(piece, args=[0], outputs=maps).eval()
+            model = litert_torch.convert(nhwc, (x.permute(0, 2, 3, 1).contiguous(),))
+            return bytes(model.model_content())
+    except ImportError as problem:
+        raise ExportError(f"TFLite needs {problem.name}; install it with: pip install 'msd-edge[export]'.") from None
+    except Exception as problem:
+        raise ExportError(f"{where}: conversion to TFLite failed: {_sentence(problem)}") from problem
+
+
+def _handed_over(model: Any) -> tuple[float, float]:
+    """Return the range that a segment's int8 features span: given to the next input, it makes both exactly equal."""
+    signature, subgraph = only_signature(model)
+    (index,) = (index for name, index in tensor_maps(signature.outputs).items() if name != "logits")
+    scale, zero_point = quantization(subgraph.tensors[index])
+    if scale is None or zero_point is None:
+        raise ParityError("the features are not quantized, so the next segment cannot take them as they are.")
+    return scale * (-128 - zero_point), scale * (127 - zero_point)
+
+
+def _check_pixels(model: Any, pixels: PixelInput) -> None:
+    signature, subgraph = only_signature(model)
+    (index,) = tensor_maps(signature.inputs).values()
+    scale, zero_point = quantization(subgraph.tensors[index])
+    if scale is None or zero_point != pixels.zero_point or abs(scale / pixels.scale - 1) > 1e-6:
+        raise ParityError(
+            f"segment 1: the image input has scale {scale} and zero point {zero_point}; "
+            f"raw pixels need {pixels.scale} and {pixels.zero_point}."
+        )
+
+
+def _assemble(precision: Precision, segments: Sequence[bytes], kept: tuple[str, ...]) -> ConvertedVariant:
+    models = [read(data) for data in segments]
+    # Written by ourselves in any case: constants inside and aligned, whatever the quantizer chose.
+    chain = [join([model], outputs=tensor_maps(only_signature(model)[0].outputs)) for model in models]
+    exits = [join(chain[:index]) for index in range(1, len(chain) + 1)]
+    named = {f"segment_{index}": model for index, model in enumerate(chain, 1)}
+    named |= {f"exit_{index}": model for index, model in enumerate(exits, 1)}
+    together = merge(named)
+    return ConvertedVariant(
+        target="tflite",
+        precision=precision,
+        segments=tuple(_file(model) for model in chain),
+        exits=tuple(_file(model) for model in exits),
+        multi_signature=write(together),
+        multi_operators=count(together),
+        signatures=tuple(named),
+        float_layers=kept,
+    )
+
+
+def _file(model: Any) -> ConvertedFile:
+    signature, subgraph = only_signature(model)
+    outputs = {name: describe(subgraph, index, name) for name, index in tensor_maps(signature.outputs).items()}
+    return ConvertedFile(
+        data=write(model),
+        operators=count(model),
+        inputs=tuple(describe(subgraph, index, name) for name, index in tensor_maps(signature.inputs).items()),
+        logits=outputs.pop("logits"),
+        features=tuple(outputs.values()),
+    )
+
+
+def _sentence(problem: Exception) -> str:
+    """Return an exception's first line of text, as a sentence."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    first = lines[0] if lines else type(problem).__name__
+    return first[:300].rstrip(".") + "."
