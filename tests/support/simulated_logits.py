@@ -1,4 +1,4 @@
-"""Logits of exits that behave like a real network's: images of unequal difficulty, exits that err on much the same ones."""
+"""Logits of exits that behave like a real network's: images of unequal difficulty, exits that err on the same ones."""
 
 from collections.abc import Sequence
 
