@@ -54,7 +54,7 @@ def time_bar(point: Point, longest: float, identifier: str) -> str:
     nodes, left = [], 0.0
     for number, (name, value) in enumerate(zip(PARTS, means, strict=True), 1):
         width = 100 * value / longest if longest else 0.0
-        nodes.append(_rect(left, width, 0, 16, f"var(--part-{number})", f"{name} {text.ms(value)} ms"))
+        nodes.append(_rect(left, width, 0, 16, f"var(--part-{number})", f"{name} {text.ms(value)} ms", "part thin"))
         left += width
     said = ", ".join(f"{name} {text.ms(value)} ms" for name, value in zip(PARTS, means, strict=True))
     return svg.picture(
@@ -100,7 +100,7 @@ def _stack(shares: tuple[float, ...], top: float, height: float, *, labelled: bo
     return nodes
 
 
-def _rect(left: float, width: float, top: float, height: float, fill: str, said: str) -> Node:
+def _rect(left: float, width: float, top: float, height: float, fill: str, said: str, class_: str = "part") -> Node:
     return node(
         "rect",
         node("title", said),
@@ -109,5 +109,5 @@ def _rect(left: float, width: float, top: float, height: float, fill: str, said:
         width=f"{width:.3f}%",
         height=height,
         fill=fill,
-        class_="part",
+        class_=class_,
     )

@@ -1,6 +1,7 @@
 """Accuracy against time: exits joined by a line (hollow marks), operating points of the cascade (filled marks)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from msd_edge.benchmarks.report import svg, text
 from msd_edge.benchmarks.report.labels import Box, Placed, Wish, along, around, place, shorten
@@ -20,7 +21,7 @@ class Frame:
     height: float
     left: float = 46.0
     right: float = 14.0
-    top: float = 12.0
+    top: float = 30.0
     bottom: float = 44.0
 
 
@@ -58,18 +59,19 @@ def draw(run: Run, runs: list[Run], frame: Frame, identifier: str, emphasis: Ser
     """
     x, y = _scales(runs, frame)
     marks: list[Node] = []
-    taken: list[Box] = []
+    spots: list[Box] = []
+    lines: list[Box] = []
     for series in run.series:
-        marks += _exit_line(series, x, y, taken)
+        marks += _exit_line(series, x, y, spots, lines)
     for series in run.series:
-        marks += _point_marks(series, x, y, taken)
-    inner = Box(frame.left + 2, frame.top - 8, frame.width - 2, frame.height - frame.bottom - 2)
-    words = place(_wishes(run, x, y, emphasis), taken, inner)
+        marks += _point_marks(series, x, y, spots)
+    inner = Box(frame.left + 2, frame.top - 12, frame.width - 2, frame.height - frame.bottom - 2)
+    words = place(_wishes(run, x, y, emphasis), spots, lines, inner)
     return svg.picture(
         identifier,
         f"Accuracy against mean time per image on {run.label}",
-        "Hollow marks joined by a line are exits when every image leaves there, filled marks are operating points of the "
-        "cascade. The table below holds the same values.",
+        "Hollow marks joined by a line: every image leaves at that exit. Filled marks: operating points of the "
+        "cascade. The tables hold the same values.",
         *_axes(x, y, frame),
         *marks,
         *[_word(placed) for placed in words],
@@ -93,13 +95,15 @@ def _scales(runs: list[Run], frame: Frame) -> tuple[Scale, Scale]:
     start, end = frame.left, frame.width - frame.right
     ticks = 9 if frame.width > 600 else 5
     times = _times(runs)
-    x = (
-        svg.logarithmic(times, start, end, ticks=ticks)
-        if uses_log(runs)
-        else svg.linear(times, start, end, ticks=ticks, zero=True)
-    )
+    longest = max(times) * (1.1 if frame.width > 600 else 1.2)  # room for the names at the right end
+    if uses_log(runs):
+        x = svg.logarithmic([*times, longest], start, end, ticks=ticks)
+    else:
+        x = svg.linear(0.0, longest, start, end, ticks=ticks)
     percents = [100 * value for value in _accuracies(runs)]
-    y = svg.linear(percents, frame.height - frame.bottom, frame.top, ticks=6)
+    spare = max(0.2, 0.07 * (max(percents) - min(percents)))
+    low, high = max(0.0, min(percents) - spare), min(100.0, max(percents) + spare)
+    y = svg.linear(low, high, frame.height - frame.bottom, frame.top, ticks=7)
     return x, y
 
 
@@ -120,19 +124,19 @@ def _axes(x: Scale, y: Scale, frame: Frame) -> list[Node]:
     nodes.append(
         node("text", scale, x=frame.width - frame.right, y=frame.height - 6, text_anchor="end", class_="label")
     )
-    nodes.append(node("text", "accuracy, %", x=2.0, y=frame.height - 6, class_="label"))
+    nodes.append(node("text", "accuracy, %", x=2.0, y=12.0, class_="label"))
     return nodes
 
 
-def _exit_line(series: Series, x: Scale, y: Scale, taken: list[Box]) -> list[Node]:
+def _exit_line(series: Series, x: Scale, y: Scale, spots: list[Box], lines: list[Box]) -> list[Node]:
     places = [(x(mean_of(e)), y(100 * e.accuracy)) for e in series.bench.exits]
     colour = colour_of(series.slot)
     nodes = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         nodes.append(node("line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], stroke=colour, class_="joined"))
-        taken.extend(along(start, end))
+        lines.extend(along(start, end))
     for exit_, (left, top) in zip(series.bench.exits, places, strict=True):
-        taken.append(around(left, top, _EXIT_RADIUS + 1))
+        spots.append(around(left, top, _EXIT_RADIUS + 1))
         said = f"{series.label}, exit {exit_.index}: {text.percent(exit_.accuracy)} % at {text.ms(mean_of(exit_))} ms"
         nodes.append(
             _titled(mark(shape_of(series.slot), left, top, _EXIT_RADIUS, stroke=colour, class_="hollow"), said, series)
@@ -140,12 +144,12 @@ def _exit_line(series: Series, x: Scale, y: Scale, taken: list[Box]) -> list[Nod
     return nodes
 
 
-def _point_marks(series: Series, x: Scale, y: Scale, taken: list[Box]) -> list[Node]:
+def _point_marks(series: Series, x: Scale, y: Scale, spots: list[Box]) -> list[Node]:
     nodes = []
     for point in series.points:
         bench = point.bench
         left, top = x(bench.total.mean), y(100 * bench.accuracy)
-        taken.append(around(left, top, _POINT_RADIUS + 1))
+        spots.append(around(left, top, _POINT_RADIUS + 1))
         said = f"{series.label} at {bench.point}: {text.percent(bench.accuracy)} % at {text.ms(bench.total.mean)} ms"
         drawn = mark(shape_of(series.slot), left, top, _POINT_RADIUS, fill=colour_of(series.slot), class_="filled")
         nodes.append(_titled(drawn, said, series))

@@ -30,7 +30,7 @@ class Thumb:
 
 @dataclass(frozen=True)
 class Album:
-    """The examples of one operating point of one variant. ``exits``: per exit its images, the exits without left out."""
+    """The examples of one operating point of one variant. ``exits``: per exit that was taken, its images."""
 
     series: Series
     point: str

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from msd_edge.benchmarks.report import text
 from msd_edge.benchmarks.report.intervals import wilson
-from msd_edge.benchmarks.report.measures import Point, Run, Series, ratio, mean_of, twin
+from msd_edge.benchmarks.report.measures import Point, Run, Series, mean_of, ratio, twin
 from msd_edge.benchmarks.results import ExitBench
 
 # Below this share a difference of speed is not worth a word.
@@ -38,7 +38,7 @@ class Comparison:
 
 
 def choose(run: Run) -> Choice | None:
-    """Return the fastest ``lossless`` point; without one, the fastest of the most accurate points; None without points."""
+    """Return the fastest ``lossless`` point, without one the fastest of the most accurate; None without points."""
     every = [Choice(series, point) for series in run.series for point in series.points]
     if not every:
         return None
@@ -60,8 +60,8 @@ def headline(run: Run) -> str:
         )
     point, last = choice.point.bench, choice.series.last
     start = (
-        f"{choice.series.label} at `{point.point}`: {text.percent(point.accuracy)} % of {text.count(point.images)} test "
-        f"images right at {text.ms(point.total.mean)} ms each (median {text.ms(point.total.median)})"
+        f"{choice.series.label} at `{point.point}`: {text.percent(point.accuracy)} % of {text.count(point.images)} "
+        f"test images right at {text.ms(point.total.mean)} ms each (median {text.ms(point.total.median)})"
     )
     alone = f"({text.ms(mean_of(last))} ms, {text.percent(last.accuracy)} %)"
     return f"{start}, {_speed_words(choice.point.own_speed)} its own last exit alone {alone}."
@@ -144,8 +144,8 @@ def warnings(run: Run) -> list[str]:
         golden = series.bench.golden
         if golden.top1_agreement < 1:
             found.append(
-                f"{series.label}: only {text.percent(golden.top1_agreement)} % of {golden.images} golden images get the "
-                "class they got at export."
+                f"{series.label}: only {text.percent(golden.top1_agreement)} % of {golden.images} golden images get "
+                "the class they got at export."
             )
         for point in series.points:
             found += _point_warnings(series, point, notes)
@@ -159,17 +159,18 @@ def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> lis
     low, high = wilson(bench.correct, bench.images)
     if not low <= bench.expected_accuracy <= high:
         found.append(
-            f"{series.label}: {at}the {text.percent(bench.expected_accuracy)} % that calibration promised lies outside the "
-            f"measured {text.percent(bench.accuracy)} ± {text.percent(point.half_width)} %."
+            f"{series.label}: {at}the {text.percent(bench.expected_accuracy)} % that calibration promised lies outside "
+            f"the measured {text.percent(bench.accuracy)} ± {text.percent(point.half_width)} %."
         )
     if bench.simulation_agreement < 1 and not _told(notes, name, at, "another exit"):
         found.append(
-            f"{series.label}: {at}{text.percent(1 - bench.simulation_agreement, 2)} % of the images left at another exit "
-            "than their full outputs say."
+            f"{series.label}: {at}{text.percent(1 - bench.simulation_agreement, 2)} % of the images left at another "
+            "exit than their full outputs say."
         )
     if point.own_speed is not None and point.own_speed < 1 and not _told(notes, name, at, "slower"):
         found.append(
-            f"{series.label}: {at}the cascade is slower than the last exit alone ({text.times(point.own_speed)} × its speed)."
+            f"{series.label}: {at}the cascade is slower than the last exit alone "
+            f"({text.times(point.own_speed)} × its speed)."
         )
     return found
 

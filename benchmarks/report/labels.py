@@ -1,5 +1,6 @@
-"""Places the words of a plot: beside their marks, off each other, off marks and lines; what finds no room is left out."""
+"""Places the words of a plot beside their marks, off each other and off lines; what finds no room is left out."""
 
+import math
 import unicodedata
 from dataclasses import dataclass
 
@@ -20,6 +21,10 @@ class Box:
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
+
+    def distance(self, x: float, y: float) -> float:
+        """Return how far the point (x, y) is from this; 0 inside."""
+        return math.hypot(max(self.left - x, 0.0, x - self.right), max(self.top - y, 0.0, y - self.bottom))
 
     def inside(self, other: "Box") -> bool:
         """Whether this lies within ``other``."""
@@ -76,21 +81,39 @@ def along(start: tuple[float, float], end: tuple[float, float], step: float = 6.
     return [around(x1 + (x2 - x1) * i / count, y1 + (y2 - y1) * i / count, 1.5) for i in range(count + 1)]
 
 
-def place(wishes: list[Wish], taken: list[Box], frame: Box) -> list[Placed]:
-    """Return the words that found room inside ``frame``, in the order of ``wishes``."""
-    full = list(taken)
+def place(wishes: list[Wish], marks: list[Box], lines: list[Box], frame: Box) -> list[Placed]:
+    """Return the words that found room, in the order of ``wishes``.
+
+    Args:
+        wishes: the words.
+        marks: no word may cover one, nor stand nearer to one than to its own.
+        lines: no word may cover one.
+        frame: all words stay inside.
+    """
+    full = [*marks, *lines]
     placed = []
     for wish in wishes:
         for candidate, box in _candidates(wish):
-            if box.inside(frame) and not any(box.meets(other) for other in full):
+            free = box.inside(frame) and not any(box.meets(other) for other in full)
+            if free and not _belongs_elsewhere(box, wish, marks):
                 placed.append(candidate)
                 full.append(box)
                 break
     return placed
 
 
+def _belongs_elsewhere(box: Box, wish: Wish, marks: list[Box]) -> bool:
+    own = box.distance(wish.x, wish.y)
+    centres = [((mark.left + mark.right) / 2, (mark.top + mark.bottom) / 2) for mark in marks]
+    return any(box.distance(x, y) < own - 0.5 for x, y in centres)
+
+
 def _candidates(wish: Wish) -> list[tuple[Placed, Box]]:
-    wide, gap = width_of(wish.words), wish.gap
+    wide = width_of(wish.words)
+    return [found for gap in (wish.gap, 2.6 * wish.gap) for found in _around_mark(wish, wide, gap)]
+
+
+def _around_mark(wish: Wish, wide: float, gap: float) -> list[tuple[Placed, Box]]:
     found = []
     for anchor, dx, dy in (
         ("start", gap, 4.0),

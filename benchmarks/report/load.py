@@ -51,8 +51,8 @@ def load(paths: list[Path], bundle: Path | None = None, bundles: Path = Path("bu
     given = read_bundle(bundle) if bundle is not None else None
     if given is not None and all(given.manifest_sha256 != result.manifest_sha256 for result in results):
         raise ConfigError(
-            f"{given.path}: this is not the bundle that {paths[0]} measured, or it was exported or calibrated again since; "
-            "run `msd-edge bench` again, or leave --bundle away."
+            f"{given.path}: this is not the bundle that {paths[0]} measured, or it was exported or calibrated again "
+            "since; run `msd-edge bench` again, or leave --bundle away."
         )
     return [_with_bundle(path, result, given, bundles) for path, result in zip(paths, results, strict=True)]
 

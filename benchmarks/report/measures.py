@@ -59,9 +59,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Run:
-    """A results file prepared for the page. ``key`` is unique in the page, ``label`` tells the devices apart."""
+    """A results file prepared for the page. ``label`` tells the devices apart."""
 
-    key: str
     label: str
     source: Source
     series: tuple[Series, ...]
@@ -79,7 +78,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ExitTime:
-    """The time of an exit when every image leaves there. ``whole``: with pre-processing and decision, as a cascade's."""
+    """The time of an exit when every image leaves there. ``whole``: with pre-processing and decision."""
 
     timing: Timing
     alone: bool
@@ -104,10 +103,7 @@ def mean_of(exit_: ExitBench) -> float:
 def prepare(sources: list[Source]) -> list[Run]:
     """Return what the page shows, one ``Run`` per results file."""
     labels = _device_labels(sources)
-    return [
-        Run(f"d{place}", label, source, _series(source.results.variants))
-        for place, (source, label) in enumerate(zip(sources, labels, strict=True), 1)
-    ]
+    return [Run(label, source, _series(source.results.variants)) for source, label in zip(sources, labels, strict=True)]
 
 
 def ratio(slow: float | None, fast: float | None) -> float | None:
@@ -125,9 +121,15 @@ def twin(series: Series, others: tuple[Series, ...], precision: str = "float32")
 
 
 def last_against_float(series: Series, others: tuple[Series, ...]) -> float | None:
-    """Return how often faster the last exit is than its float32 twin's; None without a twin or when it is its own."""
+    """Return how many times faster the last exit is than its float32 twin's; None without a twin."""
     other = twin(series, others)
-    return None if other is None or other is series else ratio(mean_of(other.last), mean_of(series.last))
+    return None if other is None else ratio(mean_of(other.last), mean_of(series.last))
+
+
+def widest(run: Run) -> float:
+    """Return the largest half width of the 95 % intervals of a run's accuracies, as a share."""
+    exits = [half_width(exit_.correct, exit_.images) for series in run.series for exit_ in series.bench.exits]
+    return max([*exits, *(point.half_width for series in run.series for point in series.points)])
 
 
 def _series(variants: tuple[VariantBench, ...]) -> tuple[Series, ...]:

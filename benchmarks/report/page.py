@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -37,6 +38,7 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "kb": text.kilobytes,
     "macs": text.macs,
     "thousands": text.count,
+    "moment": text.moment,
     "significant": text.significant,
     "p_value": text.p_value,
 }
@@ -92,6 +94,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
+    environment.filters["marked"] = _mark_code
     environment.globals.update(
         findings=findings, proof=proof, measures=measures, plural=text.plural, listed=text.listed, albums=albums
     )
@@ -133,6 +136,19 @@ def _markup(html: str) -> "Markup":
     from markupsafe import Markup
 
     return Markup(html)
+
+
+def _mark_code(words: str) -> "Markup":
+    """Return a sentence of ours as markup, with what stands between backticks as code; everything is escaped."""
+    from markupsafe import escape
+
+    words = re.sub(r"(?<=\d) (?=[%×]|ms\b)", "\N{NO-BREAK SPACE}", words)
+    parts = [escape(part) for part in words.split("`")]
+    if len(parts) % 2 == 0:  # a backtick in somebody's name
+        return escape(words)
+    return _markup("").join(
+        _markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
 
 
 def _proven(runs: list[Run]) -> list[Run]:

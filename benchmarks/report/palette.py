@@ -38,7 +38,7 @@ def contrast(a: str, b: str) -> float:
 
 
 def style(exits: int) -> str:
-    """Return custom properties for both themes: ``--series-1``.., ``--exit-1``.. and ``--exit-1-ink``.. ; paper is light."""
+    """Return ``--series-1``.., ``--exit-1``.. and ``--exit-1-ink``.. as CSS for both themes; paper is light."""
     dark = _properties(exits, "dark")
     return f":root{{{_properties(exits, 'light')}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
 Value = str | int | float
 
@@ -36,7 +37,7 @@ def node(name: str, *children: "Node | str", **attributes: Value | None) -> Node
     return Node(name, tuple(pairs), children)
 
 
-def picture(  # noqa: D417
+def picture(
     identifier: str,
     title: str,
     description: str,
@@ -50,7 +51,13 @@ def picture(  # noqa: D417
 
     Args:
         identifier: unique in the page.
+        title: what it shows, in a few words.
+        description: the same values in words.
+        children: what is drawn.
+        width: pixels, or a share of the room (``100%``).
+        height: pixels.
         scaled: keep the drawing's proportions when the page gives it less room; else sizes are taken as they are.
+        class_: for the style sheet.
     """
     names = f"{identifier}-title {identifier}-text"
     root = Node(
@@ -102,26 +109,21 @@ class Scale:
     ticks: tuple[float, ...] = field(default=())
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of ``value``."""
+        """Return the pixel of ``value``; on a logarithmic scale what lies below ``low`` is drawn at it."""
         if self.log:
-            part = math.log(value / self.low) / math.log(self.high / self.low)
+            part = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
         else:
             part = (value - self.low) / (self.high - self.low)
         return self.start + part * (self.end - self.start)
 
 
-def linear(values: Iterable[float], start: float, end: float, *, ticks: int = 5, zero: bool = False) -> Scale:
-    """Return a scale that holds ``values`` between round ends; with ``zero`` it starts at 0."""
-    known = list(values)
-    low, high = min(known), max(known)
-    if zero:
-        low = min(0.0, low)
+def linear(low: float, high: float, start: float, end: float, *, ticks: int = 5) -> Scale:
+    """Return a scale from ``low`` to ``high`` with about so many round ``ticks`` between; equal ends are set apart."""
     if low == high:
-        low, high = (0.0, 1.0) if high == 0 else (low - abs(low) * 0.1, high + abs(high) * 0.1)
+        low, high = low - (abs(low) or 1.0) * 0.1, high + (abs(high) or 1.0) * 0.1
     step = nice_step((high - low) / max(1, ticks))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    marks = tuple(round(index * step, 12) for index in range(first, last + 1))
-    return Scale(marks[0], marks[-1], start, end, ticks=marks)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return Scale(low, high, start, end, ticks=tuple(round(index * step, 12) for index in range(first, last + 1)))
 
 
 def logarithmic(values: Iterable[float], start: float, end: float, *, ticks: int = 6) -> Scale:
@@ -154,7 +156,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
 def tick_text(value: float, ticks: tuple[float, ...]) -> str:
     """Return a tick's label with as many decimals as its neighbours need, and no more."""
     digits = max((len(f"{tick:.6f}".rstrip("0").split(".")[1]) for tick in ticks), default=0)
-    steps = {round(b - a, 9) for a, b in zip(ticks, ticks[1:], strict=False)}
+    steps = {round(b - a, 9) for a, b in pairwise(ticks)}
     return f"{value:,.{digits}f}" if len(steps) == 1 else f"{value:,.6f}".rstrip("0").rstrip(".")
 
 

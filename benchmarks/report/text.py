@@ -1,6 +1,7 @@
 """How the report writes numbers: one way each for milliseconds, shares, ratios, sizes and counts."""
 
 import math
+from datetime import UTC, datetime
 
 NOTHING = "–"
 MINUS = "−"
@@ -105,6 +106,17 @@ def p_value(value: float) -> str:
     if value < 0.001:
         return "<0.001"
     return f"{value:.3f}" if value < 0.095 else f"{value:.2f}"
+
+
+def moment(written: str) -> str:
+    """Return an ISO 8601 time to the minute, ``2026-01-02 03:04 UTC``; what is none is returned as it is."""
+    try:
+        when = datetime.fromisoformat(written)
+    except ValueError:
+        return written
+    if when.tzinfo is None:
+        return f"{when:%Y-%m-%d %H:%M}"
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def listed(items: list[str], word: str = "and") -> str:
