@@ -100,7 +100,7 @@ def calibrate(
         common.say_json(_outcome_json(outcome))
         return
     for name, calibration in outcome.calibrations.items():
-        _show(name, calibration)
+        _show(name, calibration, _wish(options))
     for note in outcome.notes:
         common.warn(note)
     common.say()
@@ -152,7 +152,12 @@ def _describe(
     )
 
 
-def _show(name: str, calibration: "Calibration") -> None:
+def _wish(options: "CalibrateOptions") -> str:
+    parts = [] if options.min_accuracy is None else [f"--min-accuracy {options.min_accuracy:g}"]
+    return " ".join(parts if options.max_ms is None else [*parts, f"--max-ms {options.max_ms:g}"])
+
+
+def _show(name: str, calibration: "Calibration", wish: str) -> None:
     common.say()
     common.say(name)
     common.table(
@@ -170,13 +175,14 @@ def _show(name: str, calibration: "Calibration") -> None:
     )
     common.say()
     common.table(
-        ["point", "accuracy", "expected ms", "exits taken"],
+        ["point", "accuracy", "expected ms", "exits taken", ""],
         [
             [
                 point.name,
                 f"{100 * point.accuracy:.2f} %",
                 f"{point.expected_ms:.3f}",
                 f"{' / '.join(f'{100 * share:.0f}' for share in point.exit_shares)} %",
+                f"← {wish}" if point.name == "custom" else "",
             ]
             for point in calibration.points
         ],

@@ -1,0 +1,112 @@
+"""``msd-edge calibrate``: what it says, what it refuses before work, what a machine reads."""
+
+import json
+
+import numpy as np
+import pytest
+from support.bundles import make_bundle
+from support.tinynet import make_images, make_pieces, run
+
+from msd_edge.benchmarks import calibrate as module
+from msd_edge.benchmarks import data as data_module
+from msd_edge.bundle.manifest import LatencySource
+from msd_edge.bundle.reader import read_bundle
+from msd_edge.bundle.writer import write_manifest
+from msd_edge.cli import app as cli
+from msd_edge.cli import calibrate as verb
+from msd_edge.cli.calibrate import read_share
+from msd_edge.data.dataset import Dataset, MemorySet, hash_image, hash_split
+from msd_edge.errors import ConfigError
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Go to a folder with an uncalibrated bundle whose data is 60 images; segments take 1 ms each."""
+    if not any(command.name == "calibrate" for command in cli.app.registered_commands):
+        verb.register(cli.app)
+    monkeypatch.chdir(tmp_path)
+    pixels = make_images(60, 3, seed=5)
+    labels = run(make_pieces(3, 4, 3), pixels)[-1].logits.argmax(axis=1)
+    split = MemorySet(pixels, labels, tuple(hash_image(image) for image in pixels))
+    empty = MemorySet(pixels[:0], labels[:0], ())
+    dataset = Dataset("tiny", tuple(f"class {c}" for c in "abcd"), (8, 12, 3), empty, split, empty)
+    bundle = read_bundle(make_bundle(tmp_path / "bundles" / "tiny", variants=("onnx-float32",), calibrated=False))
+    only = bundle.manifest.variants[0]
+    proof = only.accuracy.model_copy(update={"split_sha256": hash_split(split)})
+    variant = only.model_copy(update={"accuracy": proof})
+    write_manifest(bundle.path, bundle.manifest.model_copy(update={"variants": (variant,)}))
+    source = LatencySource(device="here", threads=1, runtime="none", segment_ms=(1.0, 1.0, 1.0))
+    monkeypatch.setattr(module, "time_segments", lambda *a, **k: source)
+    monkeypatch.setattr(data_module, "bundle_dataset", lambda bundle, data=None: dataset)
+    return bundle.path
+
+
+def test_it_says_what_it_took_what_it_found_and_what_comes_next(here, capsys):
+    assert cli.run(["calibrate", "--max-ms", "2.5", "--images", "50"]) == 0
+    out, err = capsys.readouterr()
+    assert "(newest) · 3 exits" in out
+    assert "50 of 60 calibration images" in out
+    assert "NLL before → after" in out
+    for name in ("full", "lossless", "balanced", "fast", "custom"):
+        assert any(line.startswith(name) for line in out.splitlines())
+    assert "← --max-ms 2.5" in out
+    assert out.splitlines()[-1] == "next     msd-edge bench"
+    assert "\x1b" not in out + err  # a pipe gets no live line
+    assert read_bundle(here).manifest.variants[0].calibration is not None
+
+
+def test_json_is_one_document(here, capsys):
+    assert cli.run(["calibrate", str(here), "--json", "--rule", "entropy"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["variants"]["onnx-float32"]["rule"] == "entropy"
+    assert value["manifest_sha256"] == read_bundle(here).manifest_sha256
+
+
+def test_dry_run_changes_nothing(here, capsys):
+    before = read_bundle(here).manifest_sha256
+    assert cli.run(["calibrate", "--dry-run"]) == 0
+    assert cli.run(["calibrate", "--dry-run", "--json"]) == 0
+    assert '"dry_run": true' in capsys.readouterr().out
+    assert read_bundle(here).manifest_sha256 == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rule", "entropie"], "did you mean entropy"),
+        (["--min-accuracy", "193"], "give a share (0.93) or percent (93)"),
+        (["--min-accuracy", "nan"], "give a share (0.93) or percent (93)"),
+        (["--max-ms", "0"], "give milliseconds above 0"),
+        (["--max-ms", "0.5"], "0.5 ms cannot be reached: the fastest setting takes 1.000 ms"),
+        (["--variant", "onnx-int8"], "no variant 'onnx-int8'"),
+        (["--images", "0"], "--images"),
+        (["--threads", "9999"], "may use 1 to"),
+        (["--latency", "none.json"], "no such results file"),
+        (["bundles/other"], "no such bundle"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_2(here, capsys, arguments, words):
+    before = read_bundle(here).manifest_sha256
+    assert cli.run(["calibrate", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert read_bundle(here).manifest_sha256 == before
+
+
+def test_without_a_bundle_it_says_how_to_make_one(tmp_path, monkeypatch, capsys, here):
+    monkeypatch.chdir(here)
+    assert cli.run(["calibrate"]) == 2
+    assert "make one with `msd-edge export`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "share"), [(0.93, 0.93), (93, 0.93), (1, 1.0), (100, 1.0), (0.5, 0.5)])
+def test_a_share_or_percent(given, share):
+    assert read_share(given) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("given", [0, -1, 101, np.nan, np.inf])
+def test_no_share(given):
+    with pytest.raises(ConfigError, match="percent"):
+        read_share(given)
