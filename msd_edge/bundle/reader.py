@@ -137,8 +137,6 @@ def _read_manifest(folder: Path, file: Path) -> bytes:
         return file.read_bytes()
     except OSError as problem:
         raise BundleError(f"{file}: cannot read this manifest: {problem.strerror}.") from None
-    except ValueError:
-        raise BundleError(f"{str(folder)!r}: this is no path.") from None
 
 
 def _check_version(file: Path, value: Any) -> None:
