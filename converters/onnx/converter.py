@@ -1,0 +1,222 @@
+"""The ONNX converter: float32 and int8, the chain of segments and every exit alone."""
+
+import difflib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from msd_edge.bundle.manifest import Precision, Target
+from msd_edge.converters.base import ConvertedFile, ConvertedVariant, ignore
+from msd_edge.converters.capability import check_capability
+from msd_edge.converters.onnx.calibrate import Range, measure_ranges
+from msd_edge.converters.onnx.check import finish, require_int8, require_seams
+from msd_edge.converters.onnx.export import IMAGE, export_float, output_name
+from msd_edge.converters.onnx.graph import LOGITS, chain, slice_model
+from msd_edge.converters.onnx.pixels import Scale, take_pixels
+from msd_edge.converters.onnx.quantize import quantize, read_scale
+from msd_edge.converters.onnx.tidy import LAYERS
+from msd_edge.data.dataset import Images
+from msd_edge.errors import ExportError, MsdEdgeError
+from msd_edge.models.network import MultiExitNetwork
+from msd_edge.segments import cut
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A float segment. ``whole``: what each of its inputs and outputs is called in the whole graph."""
+
+    index: int
+    model: ModelProto
+    whole: dict[str, str]
+
+    @property
+    def prefix(self) -> str:
+        return f"segment-{self.index}/"
+
+    def layers(self) -> tuple[str, ...]:
+        return tuple(self.prefix + node.name for node in self.model.graph.node if node.op_type in LAYERS)
+
+    def own(self, names: frozenset[str]) -> frozenset[str]:
+        """Return those of ``segment-2/layer`` that are in this segment, without the prefix."""
+        return frozenset(name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix))
+
+
+class OnnxConverter:
+    """Converts multi-exit networks to ONNX, NCHW throughout, batch 1.
+
+    A float32 file takes raw pixel values 0..255 as float32, an int8 one as uint8. Tensors are called ``image``,
+    ``features``, ``logits``; what a segment hands on is ``features_out``, as no two tensors of an ONNX graph may share
+    a name.
+    """
+
+    target: Target = "onnx"
+
+    def prepare(self, network: MultiExitNetwork, step: Callable[[str], None] = ignore) -> "OnnxPrepared":
+        """Export the chain of segments once and slice it at the seams.
+
+        Raises:
+            UnsupportedTarget: a package is missing.
+            ExportError: a segment cannot be exported; segment and cause are named.
+        """
+        check_capability(self.target, "float32")
+        step(f"torch → onnx, {network.exits} segments")
+        whole = export_float(network)
+        pieces = tuple(_slice(whole, network))
+        normalize = network.normalize
+        return OnnxPrepared(
+            whole,
+            pieces,
+            normalize.mean.detach().cpu().numpy().reshape(-1),
+            normalize.inverse_std.detach().cpu().numpy().reshape(-1),
+        )
+
+
+class OnnxPrepared:
+    """A network as float ONNX graphs; ranges of activations are measured once for the same images."""
+
+    target: Target = "onnx"
+
+    def __init__(
+        self,
+        whole: ModelProto,
+        pieces: tuple[_Piece, ...],
+        mean: NDArray[np.float32],
+        inverse_std: NDArray[np.float32],
+    ) -> None:
+        self._whole = whole
+        self._pieces = pieces
+        self._mean = mean
+        self._inverse_std = inverse_std
+        self._ranges: tuple[str, dict[str, Range]] = ("", {})
+        self.layers: tuple[str, ...] = tuple(name for piece in pieces for name in piece.layers())
+
+    def variant(
+        self,
+        precision: Precision,
+        activations: Images | None,
+        keep_float: frozenset[str] = frozenset(),
+        step: Callable[[str], None] = ignore,
+    ) -> ConvertedVariant:
+        """Make the chain and every stand-alone exit in one precision.
+
+        Args:
+            precision: ``float32`` or ``int8``.
+            activations: raw training images (images, H, W, C), uint8; int8 needs them.
+            keep_float: names from ``layers`` that stay in float in an int8 variant.
+            step: told one line before each piece of work.
+
+        Raises:
+            UnsupportedTarget: the precision is not offered for ONNX.
+            ExportError: the conversion failed, or the result is not what was asked.
+        """
+        check_capability(self.target, precision)
+        if precision == "float32":
+            models = [piece.model for piece in self._pieces]
+        else:
+            self._refuse_unknown(keep_float)
+            models = self._quantized(self._images(activations), keep_float, step)
+        kept = keep_float if precision == "int8" else frozenset()
+        segments = tuple(self._finish(model, precision, kept, index) for index, model in enumerate(models, 1))
+        require_seams(segments, f"onnx {precision}")
+        step(f"stand-alone exits → onnx {precision}")
+        exits = tuple(self._exit(models[:count], precision, kept) for count in range(1, len(models) + 1))
+        return ConvertedVariant(
+            target=self.target,
+            precision=precision,
+            segments=segments,
+            exits=exits,
+            float_layers=tuple(name for name in self.layers if name in kept),
+        )
+
+    def _quantized(self, images: Images, keep_float: frozenset[str], step: Callable[[str], None]) -> list[ModelProto]:
+        ranges = self._measure(images, step)
+        models: list[ModelProto] = []
+        scales: list[Scale] = []
+        for piece in self._pieces:
+            step(f"segment {piece.index} of {len(self._pieces)} → onnx int8")
+            try:
+                model, inner = piece.model, {**ranges}
+                if piece.index == 1:
+                    taken = take_pixels(model, self._mean, self._inverse_std)
+                    model, scales = taken.model, [taken.scale]
+                    inner |= taken.ranges
+                inner |= {name: ranges[whole] for name, whole in piece.whole.items() if whole in ranges}
+                inputs = {value.name: scale for value, scale in zip(model.graph.input, scales, strict=True)}
+                result = quantize(model, inner, inputs, piece.own(keep_float))
+                scales = [read_scale(result, value.name) for value in result.graph.output if value.name != LOGITS]
+            except MsdEdgeError:
+                raise
+            except Exception as problem:
+                raise ExportError(f"segment {piece.index} → onnx int8: {_first_line(problem)}.") from problem
+            models.append(result)
+        return models
+
+    def _measure(self, images: Images, step: Callable[[str], None]) -> dict[str, Range]:
+        key = hashlib.sha256(repr(images.shape).encode() + np.ascontiguousarray(images).tobytes()).hexdigest()
+        if self._ranges[0] != key:
+            step(f"activation ranges of {len(images)} images")
+            try:
+                self._ranges = (key, measure_ranges(self._whole, images))
+            except MsdEdgeError:
+                raise
+            except Exception as problem:
+                raise ExportError(f"onnx int8: measuring activations failed: {_first_line(problem)}.") from problem
+        return self._ranges[1]
+
+    def _finish(self, model: ModelProto, precision: Precision, kept: frozenset[str], index: int) -> ConvertedFile:
+        where = f"segment {index} → onnx {precision}"
+        file = finish(model, where)
+        if precision == "int8":
+            require_int8(file, where, self._pieces[index - 1].own(kept))
+        return file
+
+    def _exit(self, models: list[ModelProto], precision: Precision, kept: frozenset[str]) -> ConvertedFile:
+        where = f"exit {len(models)} alone → onnx {precision}"
+        file = finish(chain(models, f"exit-{len(models)}"), where)
+        if precision == "int8":
+            require_int8(file, where, kept)
+        return file
+
+    def _images(self, activations: Images | None) -> Images:
+        if activations is None or not len(activations):
+            raise ExportError("onnx int8: the calibration set is empty; int8 takes its activation ranges from images.")
+        channels, height, width = (dim.dim_value for dim in self._whole.graph.input[0].type.tensor_type.shape.dim[1:])
+        if activations.dtype != np.uint8 or activations.shape[1:] != (height, width, channels):
+            raise ExportError(
+                f"onnx int8: calibration images are {activations.dtype} {list(activations.shape[1:])}; this network "
+                f"takes uint8 {[height, width, channels]} (height, width, channels)."
+            )
+        return activations
+
+    def _refuse_unknown(self, keep_float: frozenset[str]) -> None:
+        for name in sorted(keep_float.difference(self.layers)):
+            close = difflib.get_close_matches(name, self.layers, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise ExportError(f"{name}: there is no such layer to keep in float{meant or '.'}")
+
+
+def _slice(whole: ModelProto, network: MultiExitNetwork) -> "list[_Piece]":
+    pieces: list[_Piece] = []
+    given = {IMAGE: IMAGE}
+    for segment in cut(network):
+        made = {
+            output_name(segment.index, output): output if output == LOGITS else f"{output}_out"
+            for output in segment.output_names
+        }
+        try:
+            model = slice_model(whole, f"segment-{segment.index}", given, made)
+        except ValueError as problem:
+            raise ExportError(f"segment {segment.index} cannot be cut out of the ONNX graph: {problem}.") from problem
+        names = {inside: outside for outside, inside in (given | made).items()}
+        pieces.append(_Piece(segment.index, model, names))
+        given = {output_name(segment.index, output): output for output in segment.output_names if output != LOGITS}
+    return pieces
+
+
+def _first_line(problem: BaseException) -> str:
+    text = str(problem).strip() or type(problem).__name__
+    return text.splitlines()[0].rstrip(".")

@@ -1,0 +1,110 @@
+"""From torch to one float ONNX graph that holds the whole chain of segments."""
+
+import copy
+import re
+from collections.abc import Sequence
+
+import torch
+from onnx import ModelProto, shape_inference
+from torch import Tensor, nn
+
+from msd_edge.converters.onnx.graph import OPSET
+from msd_edge.converters.onnx.libraries import quiet
+from msd_edge.converters.onnx.tidy import tidy
+from msd_edge.errors import ExportError
+from msd_edge.models.network import MultiExitNetwork
+from msd_edge.segments import Segment, cut
+
+IMAGE = "image"
+
+
+class _Chain(nn.Module):
+    """All segments as one module: image in, every segment's outputs out, in order."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        super().__init__()
+        self.segments = nn.ModuleList(segments)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        given: tuple[Tensor, ...] = (image,)
+        results: list[Tensor] = []
+        for segment in self.segments:
+            logits, *features = segment(*given)
+            given = tuple(features)
+            results += [logits, *features]
+        return tuple(results)
+
+
+def output_name(segment: int, output: str) -> str:
+    """Return the name in the whole graph of what a segment (1-based) makes: ``logits@2``."""
+    return f"{output}@{segment}"
+
+
+def export_float(network: MultiExitNetwork) -> ModelProto:
+    """Export a network's chain of segments as one graph, for a batch of one image.
+
+    Args:
+        network: any training mode, any device; it is not changed.
+
+    Returns:
+        A graph that takes ``image`` (1, channels, H, W), raw pixel values as float32, and makes ``logits@k`` and
+        ``features@k`` of every segment; layers are named after the network's modules.
+
+    Raises:
+        ExportError: a segment cannot be exported; segment and cause are named.
+    """
+    network = copy.deepcopy(network).cpu().float().eval()
+    _refuse_batch_statistics(network)
+    segments = cut(network)
+    image = torch.zeros(1, *network.image_shape)
+    names = [output_name(segment.index, output) for segment in segments for output in segment.output_names]
+    with quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                _Chain(segments),
+                (image,),
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=[IMAGE],
+                output_names=names,
+                verbose=False,
+            )
+        except Exception as problem:
+            raise _blame(segments, image, problem) from problem
+        if program is None:
+            raise ExportError("torch's ONNX exporter gave no program; check the versions of torch and onnxscript.")
+        model = tidy(program.model_proto)
+        return shape_inference.infer_shapes(model, strict_mode=True)
+
+
+def _refuse_batch_statistics(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise ExportError(
+                f"{name}: this batch normalization keeps no running statistics, so a file for single images cannot "
+                f"hold it; build it with track_running_stats=True and train again."
+            )
+
+
+def _blame(segments: Sequence[Segment], image: Tensor, problem: Exception) -> ExportError:
+    """Find the first segment that torch cannot trace, and say why in a sentence."""
+    given: tuple[Tensor, ...] = (image,)
+    for segment in segments:
+        try:
+            torch.export.export(segment, given)
+            given = tuple(segment(*given)[1:])
+        except Exception as cause:  # noqa: BLE001  whatever it is, it names the segment
+            return ExportError(f"segment {segment.index} cannot be exported to ONNX: {_sentence(cause)}")
+    return ExportError(f"the network cannot be exported to ONNX: {_sentence(problem)}")
+
+
+def _sentence(problem: BaseException) -> str:
+    """Return the first line of the innermost cause, with the line of the model's code if torch names one."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    text = (lines[0] if lines else type(problem).__name__).rstrip(".")
+    places = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', str(problem))
+    own = [place for place in places if "site-packages" not in place[0]]
+    return f"{text} ({own[-1][0]}, line {own[-1][1]}, in {own[-1][2]})." if own else f"{text}."

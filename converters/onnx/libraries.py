@@ -1,0 +1,54 @@
+"""The libraries behind the ONNX target, kept quiet and private."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_FATAL = 4
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings and log lines of torch's exporter and of onnxruntime's quantizer from the user while it runs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def onnxruntime() -> Any:
+    """Import onnxruntime, with its telemetry (1.29 and later) off."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    with quiet():
+        import onnxruntime
+
+    return onnxruntime
+
+
+def open_session(data: bytes, *, optimized: str | None = None) -> Any:
+    """Return an onnxruntime session on the processor for a model in memory.
+
+    Args:
+        data: the model.
+        optimized: a path to write the optimized graph to; None: none.
+    """
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = _processors()
+    if optimized is not None:
+        options.optimized_model_filepath = optimized
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def _processors() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
