@@ -1,5 +1,6 @@
 """Finds and reads what a report is made of: results files, and the bundle that each of them measured."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from msd_edge.benchmarks.results import Results, VariantBench
 from msd_edge.benchmarks.results_io import read_results
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import BundleError, ConfigError
+from msd_edge.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def load(paths: list[Path], bundle: Path | None = None, bundles: Path = Path("bu
 
     Args:
         paths: results files.
-        bundle: the bundle they were measured with; None: ``bundles``/NAME if it is there and is the same one.
+        bundle: the bundle they were measured with; None: the one under ``bundles`` whose manifest has the same hash.
         bundles: where bundles lie.
 
     Raises:
@@ -100,20 +102,24 @@ def _with_bundle(path: Path, results: Results, given: Bundle | None, bundles: Pa
         if given.manifest_sha256 == results.manifest_sha256:
             return Source(path, results, given)
         return Source(path, results, missing=f"These results were not measured with {given.path}.")
-    folder = bundles / results.bundle
-    inside = folder.parent == bundles and results.bundle not in ("", ".", "..")
-    if not inside or not (folder / "manifest.json").is_file():
-        return Source(
-            path, results, missing=f"The bundle {results.bundle} was not at hand; --bundle DIR says where it is."
-        )
-    try:
-        found = read_bundle(folder)
-    except BundleError as problem:
-        return Source(path, results, missing=f"The bundle could not be read: {problem}")
-    if found.manifest_sha256 != results.manifest_sha256:
+    folder = _find_bundle(bundles, results.manifest_sha256)
+    if folder is None:
         return Source(
             path,
             results,
-            missing=f"{folder} is not the bundle that was measured, or it was exported or calibrated again since.",
+            missing=f"No bundle under {bundles}/ is the one that was measured ({results.bundle}), or it was exported or "
+            "calibrated again since; --bundle DIR says where it is.",
         )
-    return Source(path, results, found)
+    try:
+        return Source(path, results, read_bundle(folder))
+    except BundleError as problem:
+        return Source(path, results, missing=f"The bundle could not be read: {problem}")
+
+
+def _find_bundle(bundles: Path, manifest_sha256: str) -> Path | None:
+    """Return the folder whose manifest is the one that was measured, whatever its name is now."""
+    for manifest in sorted(bundles.glob("*/manifest.json")):
+        with contextlib.suppress(OSError):
+            if sha256_file(manifest) == manifest_sha256:
+                return manifest.parent
+    return None

@@ -13,6 +13,7 @@ from msd_edge.benchmarks.report import (
     chart_reliability,
     chart_tradeoff,
     findings,
+    intervals,
     measures,
     palette,
     proof,
@@ -96,7 +97,13 @@ def _environment() -> "Environment":
     environment.filters.update(_FILTERS)
     environment.filters["marked"] = _mark_code
     environment.globals.update(
-        findings=findings, proof=proof, measures=measures, plural=text.plural, listed=text.listed, albums=albums
+        findings=findings,
+        proof=proof,
+        measures=measures,
+        half_width=intervals.half_width,
+        plural=text.plural,
+        listed=text.listed,
+        albums=albums,
     )
     return environment
 

@@ -5,9 +5,9 @@ import io
 from typing import Any
 
 from msd_edge.benchmarks.report import findings, text
-from msd_edge.benchmarks.report.intervals import wilson
+from msd_edge.benchmarks.report.intervals import half_width, wilson
 from msd_edge.benchmarks.report.load import Source
-from msd_edge.benchmarks.report.measures import Run, Series, half_width, last_against_float, mean_of, prepare, time_of
+from msd_edge.benchmarks.report.measures import Run, Series, last_against_float, mean_of, prepare, time_of
 
 _MARKED = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"})
 _FORMULA = ("=", "+", "-", "@")

@@ -4,6 +4,9 @@ import shlex
 
 from msd_edge.benchmarks.report.load import Source
 
+# What `msd-edge bench` records of its options and takes again.
+_BENCH = ("device", "threads", "runtime", "images", "seconds")
+
 
 def commands(sources: list[Source]) -> list[str]:
     """Return shell lines: export and calibrate of each bundle at hand, bench of each results file, then the report."""
@@ -25,16 +28,23 @@ def _bundle_lines(source: Source) -> list[str]:
     options = [word for target in targets for word in ("--target", target)] + [f"--{name}" for name in precisions]
     lines = [shlex.join(["msd-edge", "export", f"runs/{manifest.source.run}", *options])]
     rules = dict.fromkeys(v.calibration.rule for v in manifest.variants if v.calibration is not None)
-    lines += [shlex.join(["msd-edge", "calibrate", f"bundles/{manifest.name}", "--rule", rule]) for rule in rules]
+    lines += [shlex.join(["msd-edge", "calibrate", _bundle_path(source), "--rule", rule]) for rule in rules]
     return lines
 
 
 def _bench_line(source: Source) -> str:
-    words = ["msd-edge", "bench", f"bundles/{source.results.bundle}"]
-    for name, value in source.results.options.items():
-        option = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif value is not None and value is not False and value != "":
-            words += [option, str(value)]
+    results = source.results
+    words = ["msd-edge", "bench", _bundle_path(source)]
+    for name in _BENCH:
+        value = results.options.get(name)
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    if source.bundle is not None:
+        measured = [variant.name for variant in results.variants]
+        if len(measured) < len(source.bundle.manifest.variants):
+            words += [word for name in measured for word in ("--variant", name)]
     return shlex.join([*words, "--out", str(source.path)])
+
+
+def _bundle_path(source: Source) -> str:
+    return f"bundles/{source.results.bundle}" if source.bundle is None else str(source.bundle.path)

@@ -42,7 +42,7 @@ def report(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="All exits and points as CSV, too.")] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The bundle that was measured; default bundles/NAME if it is the same."),
+        typer.Option(metavar="DIR", help="The bundle that was measured; default the same one in bundles/."),
     ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,

@@ -24,7 +24,7 @@ from msd_edge.benchmarks.results import (
 from msd_edge.bundle import manifest as m
 from msd_edge.data.config import DataConfig
 
-CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 VARIANTS = (("tflite", "int8"), ("tflite", "float32"), ("onnx", "int8"), ("onnx", "float32"))
 POINTS = ("accurate", "lossless", "balanced", "fast")
 SPEEDS = {("tflite", "int8"): 1.0, ("tflite", "float32"): 3.8, ("onnx", "int8"): 1.12, ("onnx", "float32"): 3.5}
