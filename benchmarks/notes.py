@@ -43,8 +43,8 @@ def _cascade_notes(variant: VariantBench) -> Iterable[str]:
     for point in variant.cascade:
         if point.speedup is not None and point.speedup < 1:
             yield (
-                f"{variant.name}: at {point.point} the cascade is slower than the last exit alone "
-                f"({point.speedup:.2f} times as fast)."
+                f"{variant.name}: at {point.point} the cascade does not pay: its last exit alone takes "
+                f"{point.speedup:.2f} times as long."
             )
         if point.simulation_agreement < 1:
             yield (
@@ -59,8 +59,13 @@ def _thread_notes(variant: VariantBench) -> Iterable[str]:
         yield f"{variant.name}: {variant.runtime} started {started} threads where {variant.threads} were asked for."
     if busy is not None and busy > variant.threads + _BUSY:
         yield f"{variant.name}: inference kept {busy:.1f} cores busy where {variant.threads} threads were asked for."
-    if busy is not None and variant.threads > 1 and busy < 1 + _BUSY:
+    if busy is not None and busy < 1 - _BUSY:
+        yield (
+            f"{variant.name}: the process had a core for only {busy:.0%} of the time, the machine is busy with "
+            "something else: times contain waiting; ratios within this run hold better than the times."
+        )
+    elif busy is not None and variant.threads > 1 and busy < 1 + _BUSY:
         yield (
             f"{variant.name}: {variant.threads} threads were asked for, and inference kept only {busy:.1f} cores busy: "
-            "the network is too small to share, or the cores are taken."
+            "the network is too small to be shared, or the other cores are taken."
         )

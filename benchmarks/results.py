@@ -79,8 +79,8 @@ class CascadeBench(Model):
     Per image: ``preprocess`` (raw uint8 image to the input tensor), ``inference`` (the segments invoked), ``decision``
     (dequantize, softmax, compare), ``total`` (all of it). ``expected_*`` is what calibration promised.
     ``simulation_agreement``: share of images that left where the full outputs say they should.
-    ``speedup``: how many times faster the images went through by wall clock than through the last exit, on the same
-    images in turns; the last exit in its faster form (its stand-alone file, or the chain that never leaves early).
+    ``speedup``: how many times as long the last exit takes by wall clock, median over blocks of images that both went
+    through in turns; the last exit in its faster form (its stand-alone file, or the chain that never leaves early).
     """
 
     point: str

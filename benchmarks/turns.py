@@ -1,6 +1,7 @@
 """Lets contenders take turns on blocks of images, so that their ratios hold on a machine that others use as well."""
 
 import gc
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -51,14 +52,14 @@ class Turns:
     taken: list[Turn] = field(default_factory=list)
 
     def ratio(self, slow: str, fast: str) -> float | None:
-        """Return how many times the time of ``fast`` went into ``slow``, over the blocks where both had a turn.
+        """Return how many times as long ``slow`` took: the median over all blocks where both had a turn.
 
-        None where they never met.
+        A disturbance hits one contender in one block; the median of ratios does not follow it, and no time is dropped
+        from any distribution for it. None where they never met.
         """
         a, b = self._by_block(slow), self._by_block(fast)
-        shared = a.keys() & b.keys()
-        below = sum(b[block] for block in shared)
-        return sum(a[block] for block in shared) / below if below else None
+        ratios = [a[block] / b[block] for block in a.keys() & b.keys() if b[block] > 0]
+        return statistics.median(ratios) if ratios else None
 
     def processor_share(self, contender: str) -> float | None:
         """Return processor seconds per second of a contender's turns; None where it had none."""
