@@ -62,9 +62,7 @@ def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np
     try:
         with Image.open(path) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise DataError(
-                    f"{path}: this image has {image.width}×{image.height} pixels, too many to be opened safely."
-                )
+                raise DataError(f"this image has {image.width}×{image.height} pixels, too many to be opened safely.")
             return fit_image(image, height, width, channels)
     except Image.DecompressionBombError:
         raise DataError(f"{path}: this image has too many pixels to be opened safely.") from None
@@ -72,8 +70,8 @@ def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np
         raise DataError(f"{path}: this is no image that Pillow knows.") from None
     except OSError as problem:
         raise DataError(f"{path}: cannot read this image: {problem.strerror or problem}.") from None
-    except DataError:
-        raise
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from None
     except Exception as problem:  # noqa: BLE001  decoders raise whatever a damaged file leads them to
         raise DataError(f"{path}: cannot read this image: {type(problem).__name__}: {problem}.") from None
 
@@ -97,7 +95,7 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         image = Image.fromarray(((values.clip(0, 65535) + 128) // 257).astype(np.uint8))
     elif image.mode == "F":
-        raise DataError("floating-point pixels have no known range; save the image with 8 bits a channel")
+        raise DataError("this image has floating-point pixels of no known range; save it with 8 bits a channel.")
     elif image.has_transparency_data:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
