@@ -16,7 +16,8 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", "
 
 EXAMPLES = """Classify images with a bundle's cascade: label, probability, the exit taken, milliseconds.
 
-The time is pre-processing, the segments that ran and the decisions; reading the file is not in it.
+The time is pre-processing, the segments that ran and the decisions, after one unmeasured run; reading the file is
+not in it.
 
 Examples:
 
@@ -51,6 +52,7 @@ def predict(
     from msd_edge.runtime.opening import open_bundle
 
     with open_bundle(bundle, point=point, variant=variant, runtime=runtime, threads=threads) as cascade:
+        _warm_up(cascade)
         if json:
             common.say_json(_document(cascade, [(path, _answer(cascade, path)) for path in paths]))
             return
@@ -80,6 +82,13 @@ def find_images(given: list[Path]) -> list[Path]:
             raise DataError(f"{path}: no images are in this folder ({', '.join(sorted(SUFFIXES))}).")
         found += inside
     return found
+
+
+def _warm_up(cascade: "CascadeRunner") -> None:
+    import numpy as np
+
+    size = cascade.bundle.manifest.input
+    cascade.logits(np.zeros((size.height, size.width, size.channels), np.uint8))
 
 
 def _answer(cascade: "CascadeRunner", path: Path) -> "Answer":

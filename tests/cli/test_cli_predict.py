@@ -1,0 +1,102 @@
+"""``msd-edge predict``: a line per image, JSON for machines, one sentence when something is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from support.bundles import golden_images, make_bundle
+
+from msd_edge.cli import app as application
+from msd_edge.cli.predict import register
+
+IMAGES = golden_images()
+
+
+@pytest.fixture(autouse=True)
+def app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the verb inside the real frame, whatever other verbs there are."""
+    alone = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    alone.callback()(lambda: None)
+    register(alone)
+    monkeypatch.setattr(application, "app", alone)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos é 模型")
+    for number, image in enumerate(IMAGES[:3]):
+        Image.fromarray(image).save(folder / f"photo {number}.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def run(*arguments: str | Path) -> int:
+    return application.run(["predict", *map(str, arguments)])
+
+
+def test_one_aligned_line_an_image(tiny_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tiny_bundle, photos / "photo 2.png", photos / "photo 0.png", "--point", "fast") == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{photos / 'photo 2.png'}  class ")
+    for line in lines:
+        assert " % " in line
+        assert "exit " in line
+        assert line.count(" ms ") == 1
+    assert lines[0].index("exit") == lines[1].index("exit")
+
+
+def test_json_says_what_the_runner_says(tiny_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import msd_edge
+
+    assert run(tiny_bundle, photos, "--point", "fast", "--variant", "onnx-int8", "--threads", "2", "--json") == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert {key: document[key] for key in ("bundle", "variant", "point", "runtime", "threads")} == {
+        "bundle": str(tiny_bundle),
+        "variant": "onnx-int8",
+        "point": "fast",
+        "runtime": "onnxruntime",
+        "threads": 2,
+    }
+    assert [Path(entry["path"]).name for entry in document["images"]] == ["photo 0.png", "photo 1.png", "photo 2.png"]
+    with msd_edge.open_bundle(tiny_bundle, point="fast", variant="onnx-int8") as cascade:
+        for entry, image in zip(document["images"], IMAGES, strict=False):
+            answer = cascade.predict(image)
+            assert (entry["label"], entry["index"], entry["exit"]) == (answer.label, answer.index, answer.exit)
+            assert entry["probability"] == pytest.approx(answer.probability)
+            assert len(entry["segment_ms"]) == entry["exit"]
+            assert np.allclose(entry["probabilities"], answer.probabilities)
+
+
+def test_mistakes_are_one_sentence_before_any_work(
+    tiny_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, empty = photos / "photo 0.png", tmp_path / "empty"
+    empty.mkdir()
+    bare = make_bundle(tmp_path / "bare", calibrated=False)
+    cases: list[tuple[list[str | Path], str]] = [
+        ([tiny_bundle, good, tmp_path / "none.png", tmp_path / "gone.png"], "none.png, "),
+        ([tiny_bundle, empty], "no images are in this folder"),
+        ([tiny_bundle, photos / "notes.txt"], "notes.txt: "),
+        ([tmp_path / "none", good], "there is no such bundle"),
+        ([bare, good], "msd-edge calibrate"),
+        ([tiny_bundle, good, "--point", "fst"], "did you mean fast?"),
+        ([tiny_bundle, good, "--variant", "tflite-int4"], "did you mean tflite-int8?"),
+        ([tiny_bundle, good, "--runtime", "litrt"], "did you mean litert?"),
+        ([tiny_bundle, good, "--runtime", "onnxruntime"], "does not run tflite files"),
+        ([tiny_bundle, good, "--threads", "0"], "threads"),
+        ([tiny_bundle], "IMAGE"),
+    ]
+    for arguments, message in cases:
+        assert run(*arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("msd-edge: ")
+        assert err.count("\n") == 1
+        assert message in err
