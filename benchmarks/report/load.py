@@ -107,8 +107,8 @@ def _with_bundle(path: Path, results: Results, given: Bundle | None, bundles: Pa
         return Source(
             path,
             results,
-            missing=f"No bundle under {bundles}/ is the one that was measured ({results.bundle}), or it was exported or "
-            "calibrated again since; --bundle DIR says where it is.",
+            missing=f"No bundle under {bundles}/ is the one that was measured ({results.bundle}), or it was exported "
+            "or calibrated again since; --bundle DIR says where it is.",
         )
     try:
         return Source(path, results, read_bundle(folder))

@@ -16,7 +16,8 @@ SERIES: dict[Theme, tuple[str, ...]] = {
 }
 # Lightness of the first and the last exit: the later an exit, the further it stands off the surface.
 _RAMP: dict[Theme, tuple[float, float]] = {"light": (0.82, 0.40), "dark": (0.44, 0.86)}
-_INK = ("#ffffff", "#14151a")
+# With pure black and white one of the two always reaches 4.5:1.
+_INK = ("#ffffff", "#000000")
 
 
 def ramp(exits: int, theme: Theme) -> tuple[str, ...]:
@@ -27,7 +28,7 @@ def ramp(exits: int, theme: Theme) -> tuple[str, ...]:
 
 
 def ink_on(colour: str) -> str:
-    """Return white or near-black, whichever reads better on ``colour``."""
+    """Return white or black, whichever reads better on ``colour``."""
     return max(_INK, key=lambda ink: contrast(ink, colour))
 
 
