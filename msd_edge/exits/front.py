@@ -143,8 +143,9 @@ def find_lossless(evidence: Evidence, pool: Settings) -> Settings:
        that changed no answer at all here, for which a standard error is blind.
 
     With both, the mean loss on fresh images was 0.001 points at most and six test sets in seven came out at or above
-    the last exit, for 7 to 35 % more milliseconds. With 1,000 images: 0.02 points, four sets in seven. Where nothing
-    passes, nobody leaves early.
+    the last exit, for 7 to 35 % more milliseconds. With 1,000 images: 0.02 points, four sets in seven. Checked once on
+    real images afterwards (Fashion-MNIST, three ridge classifiers as exits, eight splits of 5,000, max-softmax): 0 or 1
+    of 10,000 test images lost, against 1 to 21 without the demands. Where nothing passes, nobody leaves early.
 
     Args:
         evidence: the calibration split.
