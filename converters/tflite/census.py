@@ -40,7 +40,7 @@ def refuse_transposes(model: Any, where: str) -> None:
         if operator_type(model, operator) == "TRANSPOSE":
             raise ExportError(
                 f"{where}: the converter needs a TRANSPOSE at {_name(subgraph, operator)}, which costs time at every "
-                "run; pool with AdaptiveAvgPool2d(1) before flattening, not with mean(), and to one value per channel."
+                "run; pool to one value per channel (AdaptiveAvgPool2d(1)) before flattening."
             )
 
 

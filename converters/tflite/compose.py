@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from msd_edge.errors import ParityError
+from msd_edge.files import sha256_bytes
 
 from .flatbuffer import SIGNATURE, describe, only_signature, operands, tensor_map, tensor_maps, text
 
@@ -77,7 +78,7 @@ class _Assembly:
 
     def __init__(self, sources: Sequence[Any]) -> None:
         self._sources = sources
-        self._buffers: dict[bytes, int] = {}
+        self._buffers: dict[str, int] = {}
         self._codes: dict[tuple[int, int, int, str], int] = {}
         self._model = schema.ModelT()
         self._model.version = sources[0].version
@@ -110,7 +111,7 @@ class _Assembly:
         where = dict(bound)
         for index in sorted(used - bound.keys()):
             tensor = copy.copy(source.tensors[index])
-            tensor.buffer = self._buffer(model.buffers[tensor.buffer].data)
+            tensor.buffer = self._buffer(model.buffers[tensor.buffer])
             tensor.name = prefix + text(tensor.name)
             where[index] = len(subgraph.tensors)
             subgraph.tensors.append(tensor)
@@ -145,20 +146,22 @@ class _Assembly:
         self._model.metadata = []
         for name, data in found.items():
             entry = schema.MetadataT()
-            entry.name, entry.buffer = name, self._buffer(np.frombuffer(data, np.uint8))
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(data, np.uint8)
+            entry.name, entry.buffer = name, self._buffer(buffer)
             self._model.metadata.append(entry)
         return self._model
 
-    def _buffer(self, data: Any) -> int:
-        if data is None or len(data) == 0:
+    def _buffer(self, buffer: Any) -> int:
+        if buffer.data is None or len(buffer.data) == 0:
             return 0
-        key = data.tobytes()
-        if key not in self._buffers:
-            self._buffers[key] = len(self._model.buffers)
-            buffer = schema.BufferT()
-            buffer.data = data
+        # Models made here share their buffer objects, so that every constant is hashed once.
+        if not hasattr(buffer, "digest"):
+            buffer.digest = sha256_bytes(buffer.data)
+        if buffer.digest not in self._buffers:
+            self._buffers[buffer.digest] = len(self._model.buffers)
             self._model.buffers.append(buffer)
-        return self._buffers[key]
+        return self._buffers[buffer.digest]
 
     def _code(self, code: Any) -> int:
         key = (code.deprecatedBuiltinCode, code.builtinCode, code.version, text(code.customCode))

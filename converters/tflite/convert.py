@@ -15,6 +15,7 @@ from msd_edge.segments import Segment, cut
 from .census import count, refuse_floats, refuse_transposes
 from .compose import join, merge
 from .flatbuffer import describe, only_signature, quantization, read, rename_io, tensor_maps, write
+from .layout import fold_transposes
 from .names import name_layers
 from .pixels import PixelInput, absorb_normalization
 from .quantize import layers, to_float16, to_int8
@@ -49,9 +50,11 @@ class TfliteConverter:
                 outputs = piece(x)
             model = read(_convert(piece, x, outputs, where))
             rename_io(model, (piece.input_name,), piece.output_names)
+            fold_transposes(model)
+            model = join([model], outputs=piece.output_names)
             name_layers(model)
             refuse_transposes(model, where)
-            files.append(write(join([model], outputs=piece.output_names)))
+            files.append(write(model))
             x = outputs[-1]
         return PreparedTflite(files, network.image_shape)
 
