@@ -147,21 +147,33 @@ def warnings(run: Run) -> list[str]:
                 f"{series.label}: only {text.percent(golden.top1_agreement)} % of {golden.images} golden images get "
                 "the class they got at export."
             )
+        found += _broken_promises(series)
         for point in series.points:
             found += _point_warnings(series, point, notes)
     return found
+
+
+def _broken_promises(series: Series) -> list[str]:
+    broken = []
+    for point in series.points:
+        bench = point.bench
+        low, high = wilson(bench.correct, bench.images)
+        if not low <= bench.expected_accuracy <= high:
+            promised, measured = text.percent(bench.expected_accuracy), text.percent(bench.accuracy)
+            broken.append(
+                f"{bench.point} ({promised} promised, {measured} ± {text.percent(point.half_width)} measured)"
+            )
+    if not broken:
+        return []
+    return [
+        f"{series.label}: calibration's accuracy lies outside the measured interval at {text.listed(broken)}, in %."
+    ]
 
 
 def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> list[str]:
     found = []
     bench = point.bench
     name, at = series.bench.name, f"at {bench.point} "
-    low, high = wilson(bench.correct, bench.images)
-    if not low <= bench.expected_accuracy <= high:
-        found.append(
-            f"{series.label}: {at}the {text.percent(bench.expected_accuracy)} % that calibration promised lies outside "
-            f"the measured {text.percent(bench.accuracy)} ± {text.percent(point.half_width)} %."
-        )
     if bench.simulation_agreement < 1 and not _told(notes, name, at, "another exit"):
         found.append(
             f"{series.label}: {at}{text.percent(1 - bench.simulation_agreement, 2)} % of the images left at another "
