@@ -25,7 +25,9 @@ def bundle_dataset(bundle: Bundle, data: str | None = None) -> Dataset:
     dataset = load_dataset(config)
     wanted = bundle.manifest.input
     if dataset.classes != bundle.manifest.classes:
-        raise DataError(f"{config.source}: its classes are not those of {bundle.path}; name the data it was trained on.")
+        raise DataError(
+            f"{config.source}: its classes are not those of {bundle.path}; name the data it was trained on."
+        )
     if dataset.image_shape != (wanted.height, wanted.width, wanted.channels):
         raise DataError(f"{config.source}: its images are {dataset.image_shape}, those of {bundle.path} are not.")
     return dataset

@@ -79,19 +79,19 @@ def _evaluate_bundle(
 
     from msd_edge.benchmarks.data import bundle_dataset
     from msd_edge.bundle.reader import read_bundle
-    from msd_edge.runtime.cascade import CascadeRunner
+    from msd_edge.runtime.chain import Chain
 
     bundle = read_bundle(path)
     chosen = bundle.variant(variant)
     images = _pick(bundle_dataset(bundle, data), split)
     correct = np.zeros(len(chosen.segments), dtype=np.int64)
     with (
-        CascadeRunner.full(bundle, variant=chosen.name, threads=threads) as runner,
+        Chain(bundle, variant=chosen.name, threads=threads) as chain,
         common.progress(len(images), f"{chosen.name} on {split} images") as bar,
     ):
         for index in range(len(images)):
             image = images.read(np.array([index]))[0]
-            correct += runner.logits(image).argmax(-1) == images.labels[index]
+            correct += chain.logits(image).argmax(-1) == images.labels[index]
             bar.advance()
     return chosen.name, tuple(int(n) for n in correct), len(images)
 

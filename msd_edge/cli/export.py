@@ -135,9 +135,9 @@ def _show(path: Path, manifest: "Manifest") -> None:
 
 def _show_variant(variant: "Variant") -> None:
     common.say()
-    seams = [_seam(k, segment.features[0]) for k, segment in enumerate(variant.segments[:-1], 1)]
-    if variant.precision == "int8":
-        common.facts([("seams", " · ".join(seams) + " · equal on both sides")] if seams else [])
+    seams = [_seam(k, spec) for k, segment in enumerate(variant.segments, 1) for spec in segment.features]
+    if variant.precision == "int8" and seams:
+        common.facts([("seams", " · ".join(seams) + " · equal on both sides")])
     header = [variant.name, "kB", "operators", "largest difference", "same class", "accuracy (float → file)"]
     rows = []
     for segment, exit_ in zip(variant.segments, variant.accuracy.exits, strict=True):
@@ -158,4 +158,4 @@ def _show_variant(variant: "Variant") -> None:
 
 
 def _seam(index: int, spec: "TensorSpec") -> str:
-    return f"{index}→{index + 1} scale {spec.scale:.6g} zero point {spec.zero_point}"
+    return f"{index}→{index + 1} {spec.dtype} scale {spec.scale} zero point {spec.zero_point}"
