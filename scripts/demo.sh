@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The main job end to end on real handwritten digits: train, export, calibrate, bench, report.
+# Everything goes to demo/; run it again and it starts anew there.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" all
+mkdir -p demo
+cd demo
+start=$(date +%s)
+show() { printf '\n$ %s\n' "$*"; "$@"; }
+show msd-edge train --data digits --arch resnet20 --exits-at 1:1,2:1 --epochs 25 --overwrite
+show msd-edge export --int8 --target tflite --target onnx --overwrite
+show msd-edge calibrate
+show msd-edge bench --seconds 3 --overwrite
+show msd-edge report --overwrite
+printf '\nall of it in %d s; open demo/report.html\n' $(($(date +%s) - start))

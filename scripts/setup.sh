@@ -1,0 +1,33 @@
+# Sourced by the scripts beside it: makes .venv once, installs this checkout with the extras named in $1.
+# A second run with the same files finds everything in place.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+extras="$1"
+
+python="${PYTHON:-}"
+if [ -z "$python" ]; then
+  for candidate in python3.11 python3.12 python3.13 python3; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      python="$candidate"
+      break
+    fi
+  done
+fi
+if [ -z "$python" ]; then
+  echo "msd-edge: Python 3.11, 3.12 or 3.13 is needed (PYTHON=/path/to/python names one)." >&2
+  exit 2
+fi
+
+venv="${MSD_EDGE_VENV:-.venv}"
+want="$extras $(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)"
+if [ ! -f "$venv/.msd-edge-installed" ] || [ "$(cat "$venv/.msd-edge-installed")" != "$want" ]; then
+  start=$(date +%s)
+  [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+  # A folder that holds more than what is asked for now is not taken apart: extras only add up.
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
+  "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --constraint constraints.txt --editable ".[$extras]"
+  echo "$want" > "$venv/.msd-edge-installed"
+  echo "installed the packages in $(($(date +%s) - start)) s ($venv)"
+fi
+export PATH="$(cd "$venv" && pwd)/bin:$PATH"
+export ORT_DISABLE_TELEMETRY=1
