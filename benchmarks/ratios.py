@@ -24,7 +24,7 @@ from msd_edge.benchmarks.stats import summarise
 from msd_edge.bundle.manifest import FileEntry, Target, Variant
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
-from msd_edge.errors import ConfigError
+from msd_edge.errors import ConfigError, MsdEdgeError
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.open import open_session
 from msd_edge.runtime.session import Array, Session
@@ -316,4 +316,8 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except MsdEdgeError as problem:
+        sys.stderr.write(f"{problem}\n")
+        sys.exit(problem.exit_code)
