@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .flatbuffer import only_signature, operands, operator_type, read, text
+from .flatbuffer import only_signature, operands, operator_type, read, text, write
 from .quiet import quiet
 from .ranges import Ranges
 
@@ -53,10 +53,15 @@ def to_int8(data: bytes, ranges: Ranges, keep_float: frozenset[str] = frozenset(
     # float64, so that a range made from a scale gives exactly that scale back.
     limits = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in ranges.items()}
     with quiet():
-        result = quantizer.Quantizer(data, rules).quantize(
-            limits, enable_progress_bar=False, enable_progress_report=False
-        )
-    return bytes(result.quantized_model)
+        work = quantizer.Quantizer(data, rules)
+        result = work.quantize(limits, enable_progress_bar=False, enable_progress_report=False)
+    model = read(bytes(result.quantized_model))
+    signature, subgraph = only_signature(model)
+    # Where a float layer gives an output that others take too, the quantizer casts the output and leaves the signature
+    # at the float tensor. The subgraph's list is right, and in the signature's order.
+    for entry, index in zip(signature.outputs, subgraph.outputs, strict=True):
+        entry.tensorIndex = index
+    return write(model)
 
 
 def to_float16(data: bytes) -> bytes:
