@@ -32,7 +32,7 @@ def spread_places(spec: BackboneSpec, exits: int) -> tuple[Place, ...]:
     """Choose places for ``exits`` exits, the last included.
 
     Up to as many as there are stages they leave at ends of stages, evenly; one more takes the stem; beyond that they
-    spread evenly over all blocks.
+    spread evenly from the stem over all blocks.
 
     Raises:
         ModelError: fewer than one, or more than there are places.
@@ -47,7 +47,7 @@ def spread_places(spec: BackboneSpec, exits: int) -> tuple[Place, ...]:
     if exits == stages + 1:
         return (Place(0, 0), *ends)
     last = len(places) - 1
-    return tuple(places[round(last * i / exits)] for i in range(1, exits + 1))
+    return tuple(places[round(last * i / (exits - 1))] for i in range(exits))
 
 
 def parse_places(spec: BackboneSpec, text: str, image_shape: Shape) -> tuple[Place, ...]:

@@ -1,7 +1,7 @@
 """From options to a run: data loaded, configuration resolved, folder ready, before any long work."""
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +13,16 @@ from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError
 from msd_edge.models.build import ExitCost, NetworkConfig, build_network, measure_costs
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, TrainConfig
+from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.precision import choose_precision
 from msd_edge.training.run import RunFolder
 from msd_edge.training.trainer import Trainer, pick_device
+
+_LAYOUT_NOTE = (
+    "channels-last is off for this network: the processor's kernels get strided 1x1 convolutions of fewer than 8 "
+    "channels wrong in that layout."
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,11 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
     )
     built = build_network(network)
     costs = measure_costs(built)
+    notes = dataset.notes
+    channels_last = options.compute.channels_last
+    if channels_last and miscomputes_channels_last(built, device):
+        channels_last = False
+        notes = (*notes, _LAYOUT_NOTE)
     usual = default_augmentation(dataset)
     augmentation = AugmentConfig(
         pad=usual.pad if options.pad is None else options.pad,
@@ -84,7 +95,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         loss=options.loss,
         optim=options.optim,
         augment=augmentation,
-        compute=options.compute.model_copy(update={"device": device.type}),
+        compute=options.compute.model_copy(update={"device": device.type, "channels_last": channels_last}),
         seed=options.seed,
     )
     info = RunInfo(
@@ -97,7 +108,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         places=built.places,
         versions={name: importlib.metadata.version(name) for name in ("msd-edge", "torch", "numpy")},
     )
-    return Plan(RunFolder(folder), info, dataset, costs, resumed=False)
+    return Plan(RunFolder(folder), info, replace(dataset, notes=notes), costs, resumed=False)
 
 
 def plan_resume(folder: RunFolder, epochs: int | None) -> Plan:

@@ -1,0 +1,157 @@
+"""The frame of the command line: help, versions, wrong words, configuration files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msd_edge.cli.app import run
+
+VERBS = ("train", "eval", "export", "calibrate", "predict", "bench", "report", "doctor")
+
+
+def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "msd_edge", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from msd_edge.cli.app import run; run(['--help']); "
+        "heavy = {'torch', 'tensorflow', 'numpy', 'onnx', 'onnxruntime', 'ai_edge_litert', 'PIL', 'sklearn'}; "
+        "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"msd-edge {verb}" in text
+    assert "--verbose" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    import msd_edge
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"msd-edge {msd_edge.__version__}\n"
+
+
+def test_no_arguments_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trian"], "No such command 'trian'"),
+        (["train", "--epoch", "3"], "No such option"),
+        (["train", "--epochs", "three"], "valid integer"),
+        (["train", "--epochs", "0"], "greater than or equal to 1"),
+        (["train", "--arch", "resnt20"], "--arch resnt20: no such network; did you mean resnet20?"),
+        (["train", "--method", "msg"], "did you mean msd?"),
+        (["train", "--schedule", "cosin"], "did you mean cosine?"),
+        (["train", "--precision", "int8"], "no such choice"),
+        (["train", "--compute", "tpu"], "no such choice"),
+        (["train", "--data", "cifar11"], "cifar10"),
+        (["train", "--data", "nowhere.npz"], "nowhere.npz"),
+        (["train", "--exits", "11"], "1 to 10 exits"),
+        (["train", "--exits-at", "5:1"], "no such block"),
+        (["train", "--image-size", "0x3"], "--image-size 0x3"),
+        (["train", "--resume"], "there is no run here"),
+        (["train", "--resume", "--arch", "resnet8"], "does not take --arch"),
+        (["eval"], "there is no run here"),
+        (["eval", "--split", "train"], "calibration, test"),
+        (["eval", "nowhere"], "neither a run"),
+        (["export"], "there is no run here"),
+        (["export", "nowhere"], "neither a run"),
+        (["calibrate"], "there is no bundle here"),
+        (["bench"], "there is no bundle here"),
+        (["report", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_wrong_words_get_one_sentence_and_code_2(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("msd-edge: ")
+    assert "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verbose_shows_the_traceback(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["eval", "nowhere", "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.toml", "epochs = 7\nexits-at = '1:1'\n"), ("b.json", '{"epochs": 7}')])
+def test_a_configuration_file_sets_defaults_that_options_override(
+    name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(text)
+    assert run(["train", "--config", name, "--dry-run", "--arch", "resnet8", "--width", "4"]) == 0
+    assert "7 epochs" in capsys.readouterr().out
+    assert run(["train", "--config", name, "--epochs", "2", "--dry-run", "--arch", "resnet8", "--width", "4"]) == 0
+    assert "2 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epcohs = 3", "epcohs: `train` has no such option; did you mean epochs?"),
+        ("epochs = 'many'", "--epochs"),
+        ("epochs = ", "no valid TOML"),
+        ("epochs = 3\nepochs = 4", "no valid TOML"),
+    ],
+)
+def test_a_wrong_configuration_file_is_named(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    assert run(["train", "--config", str(path), "--dry-run"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_missing_configuration_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--config", "gone.toml"]) == 2
+    assert "gone.toml" in capsys.readouterr().err
+
+
+def test_a_pipe_in_the_c_locale_does_not_fail_on_our_signs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "msd_edge", "train", "--dry-run", "--arch", "resnet8", "--width", "2"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"'{sys.executable}' -m msd_edge train --list-archs | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("resnet")

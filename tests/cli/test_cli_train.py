@@ -1,0 +1,115 @@
+"""``msd-edge train`` and ``eval`` as a user runs them, on small real files."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msd_edge.cli.app import run
+
+SMALL = ["--arch", "resnet8", "--width", "4", "--batch-size", "16"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 60, (84, 8, 8, 1), dtype=np.uint8)
+    y = np.arange(84) % 2
+    x[y == 0, ::2] += 150
+    x[y == 1, :, ::2] += 150
+    where = tmp_path / "temp evil é 模型"
+    where.mkdir()
+    np.savez(where / "s.npz", x_train=x[:64], y_train=y[:64], x_test=x[64:], y_test=y[64:])
+    monkeypatch.chdir(where)
+    return where
+
+
+def test_train_then_eval(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "3"]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[0].startswith("data     ")
+    assert "test (not touched)" in lines[0]
+    assert sum(line.strip().startswith(("1/3", "2/3", "3/3")) for line in lines) == 3
+    assert lines[-1].startswith("next     msd-edge export")
+    folder = place / "runs/resnet8-s"
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert all(len(row["accuracy"]) == 3 for row in rows)
+    best = max(rows, key=lambda row: (sum(row["accuracy"]), row["epoch"]))
+
+    assert run(["eval", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == pytest.approx(best["accuracy"])
+    assert run(["eval", str(folder), "--split", "test"]) == 0
+    assert "20 images" in capsys.readouterr().out
+
+
+def test_an_existing_run_is_kept_unless_overwritten(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--data", "s.npz", *SMALL, "--epochs", "1", "--out", "r"]
+    assert run(arguments) == 0
+    before = {p: p.read_bytes() for p in (place / "r").iterdir()}
+    assert run(arguments) == 2
+    assert "--resume goes on with it, --overwrite replaces it" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in (place / "r").iterdir()} == before
+    assert run([*arguments, "--overwrite", "--seed", "1"]) == 0
+    assert (place / "r/model.safetensors").read_bytes() != before[place / "r/model.safetensors"]
+
+
+def test_overwrite_with_an_error_keeps_the_old_run(place: Path) -> None:
+    arguments = ["train", "--data", "s.npz", *SMALL, "--epochs", "1", "--out", "r"]
+    assert run(arguments) == 0
+    before = (place / "r/model.safetensors").read_bytes()
+    assert run([*arguments, "--overwrite", "--exits", "99"]) == 2
+    assert (place / "r/model.safetensors").read_bytes() == before
+
+
+def test_resume_of_a_finished_run_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    assert run(["train", "--resume"]) == 0
+    assert "all 1 epochs are trained" in capsys.readouterr().out
+    assert run(["train", "--resume", "--epochs", "2"]) == 0
+    assert "2/2" in capsys.readouterr().out
+
+
+def test_dry_run_writes_nothing(place: Path) -> None:
+    assert run(["train", "--data", "s.npz", *SMALL, "--dry-run"]) == 0
+    assert [p.name for p in place.iterdir()] == ["s.npz"]
+
+
+def test_eval_refuses_options_of_bundles_for_a_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "1"]) == 0
+    assert run(["eval", "--variant", "tflite-int8"]) == 2
+    assert "--variant and --data are for bundles" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_resumed_gives_the_same_files(place: Path, how: signal.Signals) -> None:
+    base = [sys.executable, "-m", "msd_edge", "train"]
+    common = ["--data", "s.npz", *SMALL, "--epochs", "40"]
+    subprocess.run([*base, *common, "--out", "whole"], check=True, capture_output=True)
+    process = subprocess.Popen(
+        [*base, *common, "--out", "halves"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics = place / "halves/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "--resume --out halves` goes on" in err
+        assert "Traceback" not in err
+    subprocess.run([*base, "--resume", "--out", "halves"], check=True, capture_output=True)
+    for name in ("model.safetensors", "state.safetensors"):
+        assert (place / "whole" / name).read_bytes() == (place / "halves" / name).read_bytes()
+    assert not [p for p in (place / "halves").iterdir() if "partial" in p.name and how == signal.SIGINT]
