@@ -67,8 +67,8 @@ class Trainer:
         self.dtype = torch.bfloat16 if config.compute.precision == "bf16" else torch.float32
         torch.manual_seed(config.seed)
         self.network = make_network(config).to(self.device)
-        if config.compute.channels_last:
-            self.network = self.network.to(memory_format=torch.channels_last)
+        self.layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
+        self.network = self.network.to(memory_format=self.layout)
         run: Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = self.network.forward_features
         self.forward = torch.compile(run) if config.compute.compile else run
         self.optimizer = _make_optimizer(self.network, config)
@@ -196,7 +196,7 @@ class Trainer:
 
     def _loss(self, images: Tensor, labels: Tensor, progress: float, dtype: torch.dtype) -> Terms:
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-            logits, features = self.forward(images.float())
+            logits, features = self.forward(images.to(torch.float32, memory_format=self.layout))
         return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau)
 
     @torch.no_grad()
