@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,8 +157,3 @@ def check_equal(found: Array, expected: Array, where: str) -> None:
         raise ParityError(
             f"{where}: its logits differ from the chain of segments by {off:.3g} {unit}. Nothing was written."
         )
-
-
-def describe_range(values: NDArray[Any]) -> int:
-    """Return how many different classes are on top among logits (images, classes)."""
-    return len(np.unique(values.argmax(-1)))
