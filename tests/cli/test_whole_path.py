@@ -1,4 +1,4 @@
-"""The whole path as a user walks it: real digits, real subprocesses, one core, a folder with a difficult name, piped."""
+"""The whole path as a user walks it: real digits, real subprocesses, one core, a difficult folder name, piped."""
 
 import json
 import os
