@@ -122,7 +122,7 @@ def integer_layers(data: bytes) -> tuple[int, int]:
     """
     with tempfile.TemporaryDirectory(prefix="msd-edge-") as folder:
         path = Path(folder) / "optimized.onnx"
-        open_session(data, optimized=str(path))
+        open_session(data, threads=1, optimized=str(path))
         optimized = onnx.load(path)
     kinds: Counter[str] = Counter(node.op_type for node in optimized.graph.node)
     whole = sum(count_operators(onnx.load_model_from_string(data)).get(kind, 0) for kind in LAYERS)

@@ -1,10 +1,11 @@
 """The libraries behind the ONNX target, kept quiet and private."""
 
+import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 _FATAL = 4
@@ -12,11 +13,11 @@ _FATAL = 4
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep warnings and log lines of torch's exporter and of onnxruntime's quantizer from the user while it runs."""
+    """Keep warnings, log lines and printed graphs of torch's exporter and onnxruntime's quantizer from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -32,23 +33,25 @@ def onnxruntime() -> Any:
     return onnxruntime
 
 
-def open_session(data: bytes, *, optimized: str | None = None) -> Any:
+def processors() -> int:
+    """Return how many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def open_session(data: bytes, *, threads: int, optimized: str | None = None) -> Any:
     """Return an onnxruntime session on the processor for a model in memory.
 
     Args:
         data: the model.
+        threads: for one run.
         optimized: a path to write the optimized graph to; None: none.
     """
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
-    options.intra_op_num_threads = _processors()
+    options.intra_op_num_threads = threads
     if optimized is not None:
         options.optimized_model_filepath = optimized
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

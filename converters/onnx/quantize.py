@@ -20,6 +20,7 @@ from msd_edge.converters.onnx.graph import (
 )
 from msd_edge.converters.onnx.libraries import onnxruntime, quiet
 from msd_edge.converters.onnx.pixels import Scale
+from msd_edge.converters.onnx.shield import shield_float_layers
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
@@ -47,13 +48,14 @@ def quantize(
     for value in inner.graph.output:
         extra += _open_output(nodes, value.name, ranges[value.name])
         value.type.tensor_type.elem_type = scalar_type(np.uint8)
-    return make_model(
+    result = make_model(
         model.graph.name,
         sort_nodes(nodes),
         inner.graph.input,
         inner.graph.output,
         [*inner.graph.initializer, *extra],
     )
+    return shield_float_layers(result, keep_float) if keep_float else result
 
 
 def read_scale(model: ModelProto, tensor: str) -> Scale:
@@ -67,7 +69,11 @@ def read_scale(model: ModelProto, tensor: str) -> Scale:
     beside = [maker] if maker is not None else consumers(model.graph).get(tensor, [])
     kind = QUANTIZE if maker is not None else DEQUANTIZE
     found = {
-        Scale(float(constant[node.input[1]]), int(constant[node.input[2]])) for node in beside if node.op_type == kind
+        Scale(float(scale), int(zero_point))
+        for node in beside
+        if node.op_type == kind
+        for scale in constant[node.input[1]].flat  # a float layer's has one per channel, all the same
+        for zero_point in constant[node.input[2]].flat
     }
     if len(found) != 1 or any(node.op_type != kind for node in beside):
         raise ValueError(f"{tensor} has no scale and zero point of its own")
