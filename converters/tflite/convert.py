@@ -1,7 +1,8 @@
 """The TFLite converter: K conversions by litert-torch, everything else by moving operators."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from msd_edge.bundle.manifest import Precision, Target
@@ -19,7 +20,7 @@ from .layout import fold_transposes
 from .names import name_layers
 from .pixels import PixelInput, absorb_normalization
 from .quantize import layers, to_float16, to_int8
-from .quiet import no_garbage_collection, quiet
+from .quiet import first_sentence, no_garbage_collection, quiet
 from .ranges import Ranges, observe
 
 
@@ -49,7 +50,8 @@ class TfliteConverter:
             with torch.no_grad():
                 outputs = piece(x)
             model = read(_convert(piece, x, outputs, where))
-            rename_io(model, (piece.input_name,), piece.output_names)
+            with _named(where):
+                rename_io(model, (piece.input_name,), piece.output_names)
             fold_transposes(model)
             model = join([model], outputs=piece.output_names)
             name_layers(model)
@@ -119,7 +121,7 @@ class PreparedTflite:
             try:
                 files.append(to_float16(data))
             except Exception as problem:
-                raise ExportError(f"{where}: converting to float16 failed: {_sentence(problem)}") from problem
+                raise ExportError(f"{where}: converting to float16 failed: {first_sentence(problem)}") from problem
         return files
 
     def _int8(self, activations: Images | None, keep_float: frozenset[str], step: Callable[[str], None]) -> list[bytes]:
@@ -136,7 +138,7 @@ class PreparedTflite:
             try:
                 files.append(to_int8(data, ranges[place - 1] | {name: taken}, kept))
             except Exception as problem:
-                raise ExportError(f"{where}: quantizing to int8 failed: {_sentence(problem)}") from problem
+                raise ExportError(f"{where}: quantizing to int8 failed: {first_sentence(problem)}") from problem
             model = read(files[-1])
             refuse_floats(model, kept, where)
             if place == 1:
@@ -173,7 +175,7 @@ def _convert(piece: Segment, x: Any, outputs: Sequence[Any], where: str) -> byte
     except ImportError as problem:
         raise ExportError(f"TFLite needs {problem.name}; install it with: pip install 'msd-edge[export]'.") from None
     except Exception as problem:
-        raise ExportError(f"{where}: conversion to TFLite failed: {_sentence(problem)}") from problem
+        raise ExportError(f"{where}: conversion to TFLite failed: {first_sentence(problem)}") from problem
 
 
 def _handed_over(model: Any) -> tuple[float, float]:
@@ -208,8 +210,8 @@ def _assemble(precision: Precision, segments: Sequence[bytes], kept: tuple[str, 
     return ConvertedVariant(
         target="tflite",
         precision=precision,
-        segments=tuple(_file(model) for model in chain),
-        exits=tuple(_file(model) for model in exits),
+        segments=tuple(_file(model, f"segment {k} of {len(chain)}") for k, model in enumerate(chain, 1)),
+        exits=tuple(_file(model, f"exit {k} alone") for k, model in enumerate(exits, 1)),
         multi_signature=write(together),
         multi_operators=count(together),
         signatures=tuple(named),
@@ -217,20 +219,24 @@ def _assemble(precision: Precision, segments: Sequence[bytes], kept: tuple[str, 
     )
 
 
-def _file(model: Any) -> ConvertedFile:
+def _file(model: Any, where: str) -> ConvertedFile:
     signature, subgraph = only_signature(model)
-    outputs = {name: describe(subgraph, index, name) for name, index in tensor_maps(signature.outputs).items()}
+    with _named(where):
+        inputs = [describe(subgraph, index, name) for name, index in tensor_maps(signature.inputs).items()]
+        outputs = [describe(subgraph, index, name) for name, index in tensor_maps(signature.outputs).items()]
     return ConvertedFile(
         data=write(model),
         operators=count(model),
-        inputs=tuple(describe(subgraph, index, name) for name, index in tensor_maps(signature.inputs).items()),
-        logits=outputs.pop("logits"),
-        features=tuple(outputs.values()),
+        inputs=tuple(inputs),
+        logits=next(spec for spec in outputs if spec.name == "logits"),
+        features=tuple(spec for spec in outputs if spec.name != "logits"),
     )
 
 
-def _sentence(problem: Exception) -> str:
-    """Return an exception's first line of text, as a sentence."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    first = lines[0] if lines else type(problem).__name__
-    return first[:300].rstrip(".") + "."
+@contextlib.contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say which file an error is about."""
+    try:
+        yield
+    except ExportError as problem:
+        raise ExportError(f"{where}: {problem}") from problem

@@ -1,4 +1,4 @@
-"""Keeps other libraries' chatter away from the user's terminal."""
+"""Keeps other libraries' chatter away from the user's terminal, and their errors to one sentence."""
 
 import contextlib
 import gc
@@ -29,6 +29,13 @@ def quiet() -> Iterator[None]:
         logging.disable(max(silent_before, logging.ERROR))
         stack.callback(logging.disable, silent_before)
         yield
+
+
+def first_sentence(problem: Exception) -> str:
+    """Return the first line of what an exception says, as a sentence."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    first = lines[0] if lines else type(problem).__name__
+    return first[:300].rstrip(".") + "."
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from msd_edge.data.dataset import Images
 from msd_edge.errors import ExportError
 
 from .flatbuffer import SIGNATURE, is_constant, only_signature, read, tensor_maps, text
-from .quiet import quiet
+from .quiet import first_sentence, quiet
 
 Ranges = dict[str, tuple[float, float]]
 _LARGEST_BATCH = 16
@@ -49,7 +49,8 @@ class _NotBatchable(Exception):
 
 def _observe(segments: Sequence[bytes], models: Sequence[Any], images: Images, size: int) -> tuple[Ranges, ...]:
     observers = [
-        _Observer(data, model, place) for place, (data, model) in enumerate(zip(segments, models, strict=True), 1)
+        _Observer(data, model, f"segment {place} of {len(segments)}")
+        for place, (data, model) in enumerate(zip(segments, models, strict=True), 1)
     ]
     for start in range(0, len(images), size):
         tensors: tuple[NDArray[np.float32], ...] = (images[start : start + size].astype(np.float32),)
@@ -61,21 +62,26 @@ def _observe(segments: Sequence[bytes], models: Sequence[Any], images: Images, s
 class _Observer:
     """One segment that remembers the range of each of its activations."""
 
-    def __init__(self, data: bytes, model: Any, place: int) -> None:
+    def __init__(self, data: bytes, model: Any, where: str) -> None:
         from ai_edge_quantizer import calibrator, recipe, recipe_manager
         from ai_edge_quantizer.utils import qsv_utils
 
-        self._place, self._model = place, model
-        self._signature, self._subgraph = only_signature(model)
+        self._where = where
+        self._signature, _ = only_signature(model)
         self._recipe = recipe_manager.RecipeManager()
         self._recipe.load_quantization_recipe(recipe.static_wi8_ai8())
-        with quiet():
-            self._calibrator = calibrator.Calibrator(
-                data,
-                num_threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-                mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-                qsv_update_func=qsv_utils.min_max_update,
-            )
+        try:
+            with quiet():
+                self._calibrator = calibrator.Calibrator(
+                    data,
+                    num_threads=_threads(),
+                    mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+                    qsv_update_func=qsv_utils.min_max_update,
+                )
+        except Exception as problem:
+            raise ExportError(
+                f"{where}: LiteRT cannot load it to measure its activations: {first_sentence(problem)}"
+            ) from problem
 
     def run(self, tensors: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
         """Run a batch and return the features for the next segment."""
@@ -90,7 +96,7 @@ class _Observer:
             if batch > 1:
                 raise _NotBatchable from problem
             raise ExportError(
-                f"segment {self._place}: running it for the activation ranges failed: {problem}."
+                f"{self._where}: running it for the activation ranges failed: {first_sentence(problem)}"
             ) from problem
         if any(len(output) != batch for output in outputs.values()):
             raise _NotBatchable
@@ -104,8 +110,13 @@ class _Observer:
         }
         for name, limits in found.items():
             if not np.isfinite(limits).all():
-                raise ExportError(f"segment {self._place}: the activations of {name} are not finite: {limits}.")
+                raise ExportError(f"{self._where}: the activations of {name} are not finite: {limits}.")
         return found
+
+
+def _threads() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _batch_size(model: Any) -> int:

@@ -28,12 +28,23 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+class Residual(nn.Module):
+    """Takes the features twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, 1, 1, bias=False), nn.BatchNorm2d(WIDTH))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.body(x))
+
+
 def network(
     channels: int = 3, mean: tuple[float, ...] = (121.0,), std: tuple[float, ...] = (64.0,), exits: int = 3
 ) -> MultiExitNetwork:
-    """Three exits by default: convolutions of stride 1, 2, 1; a branch with blocks, one without, the head."""
+    """Strides 1, 2, 1, the last piece with a shortcut; a branch with blocks, one without, the head."""
     torch.manual_seed(7)
-    trunk = [conv(channels, WIDTH), conv(WIDTH, WIDTH, 2), conv(WIDTH, WIDTH)][:exits]
+    trunk = [conv(channels, WIDTH), conv(WIDTH, WIDTH, 2), Residual()][:exits]
     blocks = [conv(WIDTH, WIDTH, 2), nn.Identity(), nn.Identity()][:exits]
     branches = [Branch(block, GlobalPool(), WIDTH, CLASSES) for block in blocks]
     net = MultiExitNetwork(
@@ -178,6 +189,7 @@ def test_one_file_with_all_signatures_is_the_others_bit_for_bit_and_smaller(vari
 
 def test_an_exit_carries_no_branch_of_another(case: Case) -> None:
     assert case.float32.exits[2].operators == {
+        "ADD": 1,
         "CONV_2D": 3,
         "FULLY_CONNECTED": 1,
         "MEAN": 1,
@@ -312,6 +324,7 @@ def test_unknown_layers_and_float_layers_of_float_files_are_refused(case: Case) 
         case.prepared.variant("float16", None, frozenset({"segment-1/piece.0"}))
 
 
+@pytest.mark.slow
 def test_tensorflows_interpreter_gives_the_same(case: Case) -> None:
     with quiet():
         tensorflow = pytest.importorskip("tensorflow")

@@ -329,7 +329,7 @@ def test_a_graph_with_its_batch_written_in_is_run_one_image_at_a_time() -> None:
 
 def test_activations_that_are_no_numbers_are_refused() -> None:
     model = normalized(121, np.inf)
-    with pytest.raises(ExportError, match=r"segment 1: the activations of .* are not finite"):
+    with pytest.raises(ExportError, match=r"segment 1 of 1: the activations of .* are not finite"):
         observe([write(model)], raw_images(4))
 
 
