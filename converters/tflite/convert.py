@@ -127,16 +127,16 @@ class PreparedTflite:
     def _int8(self, activations: Images | None, keep_float: frozenset[str], step: Callable[[str], None]) -> list[bytes]:
         total = len(self._sources)
         ranges = self._observe(activations, step)
-        taken = self._pixels.range
+        taken = [self._pixels.range]
         files: list[bytes] = []
         for place, data in enumerate(self._sources, 1):
             where = f"segment {place} of {total}"
             step(f"{where} → int8")
             prefix = f"segment-{place}/"
             kept = frozenset(name.removeprefix(prefix) for name in keep_float if name.startswith(prefix))
-            (name,) = (text for text in tensor_maps(only_signature(read(data))[0].inputs))
+            fixed = dict(zip(tensor_maps(only_signature(read(data))[0].inputs), taken, strict=True))
             try:
-                files.append(to_int8(data, ranges[place - 1] | {name: taken}, kept))
+                files.append(to_int8(data, ranges[place - 1] | fixed, kept))
             except Exception as problem:
                 raise ExportError(f"{where}: quantizing to int8 failed: {first_sentence(problem)}") from problem
             model = read(files[-1])
@@ -178,14 +178,18 @@ def _convert(piece: Segment, x: Any, outputs: Sequence[Any], where: str) -> byte
         raise ExportError(f"{where}: conversion to TFLite failed: {first_sentence(problem)}") from problem
 
 
-def _handed_over(model: Any) -> tuple[float, float]:
-    """Return the range that a segment's int8 features span: given to the next input, it makes both exactly equal."""
+def _handed_over(model: Any) -> list[tuple[float, float]]:
+    """Return the range that each int8 feature tensor spans: given to the next input, it makes both exactly equal."""
     signature, subgraph = only_signature(model)
-    (index,) = (index for name, index in tensor_maps(signature.outputs).items() if name != "logits")
-    scale, zero_point = quantization(subgraph.tensors[index])
-    if scale is None or zero_point is None:
-        raise ParityError("the features are not quantized, so the next segment cannot take them as they are.")
-    return scale * (-128 - zero_point), scale * (127 - zero_point)
+    spans = []
+    for name, index in tensor_maps(signature.outputs).items():
+        if name == "logits":
+            continue
+        scale, zero_point = quantization(subgraph.tensors[index])
+        if scale is None or zero_point is None:
+            raise ParityError(f"{name} is not quantized, so the next segment cannot take it as it is.")
+        spans.append((scale * (-128 - zero_point), scale * (127 - zero_point)))
+    return spans
 
 
 def _check_pixels(model: Any, pixels: PixelInput) -> None:
