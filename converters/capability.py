@@ -71,7 +71,7 @@ CAPABILITIES: tuple[Capability, ...] = (
         "float32",
         packages=_CONVERT_ONNX,
         runtimes=("onnxruntime",),
-        note="opset 18, IR version 8: onnxruntime 1.14 and later",
+        note="opset 18, IR version 8: onnxruntime 1.16 and later",
     ),
     Capability(
         "onnx",

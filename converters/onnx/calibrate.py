@@ -27,9 +27,9 @@ def measure_ranges(model: ModelProto, images: Images) -> dict[str, Range]:
     """Return the range of every float activation of a graph over raw images (images, H, W, C), uint8.
 
     The graph runs with the minimum and maximum of each activation as its outputs, so that no activation leaves it, on
-    one image a processor at a time: the time is that of the convolutions (batches win 10 %, one graph on all threads
-    less than nothing). A tensor that only a Relu or Clip takes gets that node's range, because quantization merges the
-    two; unmeasured, it lets the runtime merge them here too.
+    one image a processor at a time: the time is that of the convolutions (batches of 16 would save 8 % of it). A tensor
+    that only a Relu or Clip takes gets that node's range, because quantization merges the two; unmeasured, it lets the
+    runtime merge them here too.
 
     Raises:
         ExportError: an activation is not finite.

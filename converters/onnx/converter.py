@@ -139,14 +139,14 @@ class OnnxPrepared:
         for piece in self._pieces:
             step(f"segment {piece.index} of {len(self._pieces)} → onnx int8")
             try:
-                model, inner = piece.model, {**ranges}
+                model, inner, kept = piece.model, {**ranges}, piece.own(keep_float)
                 if piece.index == 1:
                     taken = take_pixels(model, self._mean, self._inverse_std)
-                    model, scales = taken.model, [taken.scale]
+                    model, scales, kept = taken.model, [taken.scale], kept | taken.float_nodes
                     inner |= taken.ranges
                 inner |= {name: ranges[whole] for name, whole in piece.whole.items() if whole in ranges}
                 inputs = {value.name: scale for value, scale in zip(model.graph.input, scales, strict=True)}
-                result = quantize(model, inner, inputs, piece.own(keep_float))
+                result = quantize(model, inner, inputs, kept)
                 scales = [read_scale(result, value.name) for value in result.graph.output if value.name != LOGITS]
             except MsdEdgeError:
                 raise

@@ -21,6 +21,7 @@ from msd_edge.converters.onnx.graph import (
 from msd_edge.converters.onnx.libraries import onnxruntime, quiet
 from msd_edge.converters.onnx.pixels import Scale
 from msd_edge.converters.onnx.shield import shield_float_layers
+from msd_edge.converters.onnx.tidy import LAYERS
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
@@ -55,7 +56,8 @@ def quantize(
         inner.graph.output,
         [*inner.graph.initializer, *extra],
     )
-    return shield_float_layers(result, keep_float) if keep_float else result
+    layers = frozenset(node.name for node in result.graph.node if node.name in keep_float and node.op_type in LAYERS)
+    return shield_float_layers(result, layers) if layers else result
 
 
 def read_scale(model: ModelProto, tensor: str) -> Scale:

@@ -2,7 +2,7 @@
 
 onnxruntime's WeightBiasQuantization pass turns the float weights of a Conv or Gemm that takes a dequantized tensor into
 int8, one scale for the whole tensor, and computes it in integers: just what a layer kept in float is to escape (seen in
-1.28). The pass looks for a DequantizeLinear with a single scale, so float layers get a DequantizeLinear of their own with
+1.28). The pass looks for a DequantizeLinear with a single scale, so float layers get a DequantizeLinear of their own,
 the same scale once per channel. It computes the same, and no integer operator can take it in.
 """
 

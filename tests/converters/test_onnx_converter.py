@@ -179,8 +179,11 @@ def test_means_by_channel_stay_inside(by_channel: Case) -> None:
     image = by_channel.int8.segments[0].inputs[0]
     assert (image.scale, image.zero_point) == (1.0, 0)
     nodes = onnx.load_model_from_string(by_channel.int8.segments[0].data).graph.node
-    normalize = next(node for node in nodes if node.name == "normalize")
-    assert {attribute.name: attribute.i for attribute in normalize.attribute}["group"] == 3
+    subtract = next(node for node in nodes if node.op_type == "Sub")
+    after = [node.op_type for node in nodes if subtract.output[0] in node.input]
+    assert after == ["Mul"]  # float from the pixel to the normalized pixel, quantized once
+    kept = by_channel.prepared.variant("int8", by_channel.images[:CALIBRATION], frozenset({"segment-1/trunk.0"}))
+    assert integer_layers(kept.segments[0].data) == (1, 2)
 
 
 def test_a_batch_normalization_that_cannot_fold_is_two_operators(by_channel: Case) -> None:
