@@ -13,7 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from msd_edge import __version__
 
-# The oldest pair that holds all that is needed: onnxruntime 1.16.3, 1.20.1 and 1.28 compute the same from it, bit for bit.
+# The oldest pair with all that is needed: onnxruntime 1.16.3, 1.20.1 and 1.28 compute the same from it, bit for bit.
 OPSET = 18
 IR_VERSION = 8
 
