@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from msd_edge.benchmarks import environment
-from msd_edge.benchmarks.images import select_images
 from msd_edge.benchmarks.results import Results
 from msd_edge.benchmarks.results_io import read_results
 from msd_edge.benchmarks.segment_times import time_segments
@@ -15,6 +14,7 @@ from msd_edge.bundle.manifest import Calibration, LatencySource, RuleName, Varia
 from msd_edge.bundle.reader import Bundle
 from msd_edge.bundle.writer import replace_calibration
 from msd_edge.data.dataset import Dataset, ImageSet, hash_split
+from msd_edge.data.select import select_images
 from msd_edge.errors import ConfigError, DataError
 from msd_edge.exits.fit import fit_calibration
 from msd_edge.exits.limits import sharpest, unreachable

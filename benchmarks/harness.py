@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from msd_edge import __version__
 from msd_edge.benchmarks.devices import BenchDevice
 from msd_edge.benchmarks.environment import installed_versions
-from msd_edge.benchmarks.images import select_images, store_images
+from msd_edge.benchmarks.images import store_images
 from msd_edge.benchmarks.job import Answers, Job, Report, Step
 from msd_edge.benchmarks.notes import write_notes
 from msd_edge.benchmarks.results import Example, Results
@@ -23,6 +23,7 @@ from msd_edge.benchmarks.results_io import Raw
 from msd_edge.bundle.manifest import Manifest, Variant
 from msd_edge.bundle.reader import Bundle
 from msd_edge.data.dataset import Dataset, hash_split
+from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError, DataError
 from msd_edge.runtime.open import RUNTIMES, choose_runtime
 

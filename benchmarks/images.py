@@ -1,4 +1,4 @@
-"""Which test images are measured, and how they reach another process: by a file that is mapped, not copied."""
+"""How images reach another process: by a file that is mapped, not copied."""
 
 from pathlib import Path
 
@@ -8,36 +8,6 @@ from numpy.typing import NDArray
 from msd_edge.data.dataset import ImageSet
 
 _PIECE = 256
-_SEED = 0
-
-
-def select_images(labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
-    """Choose images, always the same for the same labels, with the shares of the classes kept, in a mixed order.
-
-    Args:
-        labels: (images,) classes.
-        limit: how many, None for all.
-
-    Returns:
-        Their places, (chosen,). Any first part of them is a random sample of the whole.
-    """
-    mixed = np.random.default_rng(_SEED).permutation(len(labels))
-    if limit is None or limit >= len(labels):
-        return mixed
-    classes, counts = np.unique(labels, return_counts=True)
-    exact = counts * (limit / len(labels))
-    quotas = np.floor(exact).astype(np.int64)
-    # What rounding down left over goes to the largest remainders; equal ones in the order of the classes.
-    for place in np.argsort(-(exact - quotas), kind="stable")[: limit - int(quotas.sum())]:
-        quotas[place] += 1
-    left = dict(zip(classes.tolist(), quotas.tolist(), strict=True))
-    chosen = []
-    for index in mixed.tolist():
-        label = int(labels[index])
-        if left[label] > 0:
-            left[label] -= 1
-            chosen.append(index)
-    return np.array(chosen, dtype=np.int64)
 
 
 def store_images(split: ImageSet, places: NDArray[np.int64], shape: tuple[int, int, int], path: Path) -> None:

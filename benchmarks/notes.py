@@ -41,19 +41,19 @@ def _slower_exit(name: str, beside: str, mine: ExitBench, other: ExitBench) -> I
 
 
 def _cascade_notes(variant: VariantBench) -> Iterable[str]:
+    losing = []
     for point in variant.cascade:
         # Where nobody leaves early the cascade is the chain, and the chain may cost a little more than one piece.
         limit = 1 if sum(point.exit_counts[:-1]) else _CHAIN
         if point.speedup is not None and point.speedup < limit:
-            yield (
-                f"{variant.name}: at {point.point} the cascade does not pay: its last exit alone takes "
-                f"{point.speedup:.2f} times as long."
-            )
+            losing.append(f"{point.point} ({point.speedup:.2f} ×)")
         if point.simulation_agreement < 1:
             yield (
                 f"{variant.name}: at {point.point} {1 - point.simulation_agreement:.2%} of the images left at another "
                 "exit than their full outputs say."
             )
+    if losing:
+        yield f"{variant.name}: the cascade does not pay against its last exit alone at {', '.join(losing)}."
 
 
 def _thread_notes(variant: VariantBench) -> Iterable[str]:

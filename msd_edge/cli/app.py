@@ -15,6 +15,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Typer carries its own copy of click's exceptions since it dropped click: take their base from what it raises.
 _UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="msd-edge",
     help="Early-exit image classifiers from training to the phone.\n\n"
@@ -58,11 +60,13 @@ def run(arguments: list[str]) -> int:
             reconfigure(errors="replace")
     try:
         code = app(arguments, standalone_mode=False)
+        if code == _INTERRUPTED:  # Typer's own answer to Ctrl-C
+            return _fail("interrupted.", _INTERRUPTED)
         return code if isinstance(code, int) else 0
     except _UsageProblem as wrong:
         return 2 if type(wrong).__name__ == "NoArgsIsHelpError" else _fail(_one_sentence(wrong), 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted.", 130)
+        return _fail("interrupted.", _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return 1

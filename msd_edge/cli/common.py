@@ -1,6 +1,5 @@
 """What the verbs share: printing, progress, shared options, finding the newest run or bundle."""
 
-import difflib
 import json
 import os
 import sys
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from msd_edge.bundle.choices import closest, suggest
 from msd_edge.errors import ConfigError
 
 
@@ -102,12 +102,6 @@ def progress(total: int, text: str) -> Iterator[Progress]:
         bar.clear()
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean X?`` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def newest(parent: Path, marker: str, what: str, make: str) -> Path:
     """Return the newest folder under ``parent`` that holds a file ``marker``.
 
@@ -181,7 +175,7 @@ def choose(name: str, value: str, known: Iterable[str]) -> str:
     """
     names = list(known)
     if value not in names:
-        raise ConfigError(f"{name} {value}: no such choice{suggest(value, names)} (known: {', '.join(names)}).")
+        raise ConfigError(f"{name} {value}: no such choice{closest(value, names)}.")
     return value
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msd_edge.bundle.choices import suggest
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, VerboseOption
 from msd_edge.errors import ConfigError, MsdEdgeError
@@ -172,7 +173,7 @@ def _read_options(v: dict[str, Any]) -> "TrainOptions":
     common.choose("--compute", v["compute"], ("auto", "cpu", "cuda"))
     archs = list_archs()
     if v["arch"] not in archs:
-        hint = common.suggest(v["arch"], archs)
+        hint = suggest(v["arch"], archs)
         raise ConfigError(f"--arch {v['arch']}: no such network{hint} `msd-edge train --list-archs` shows all.")
     if v["method"] == "single" and v["exits"] > 1:
         common.warn("--method single trains every exit as a network of its own; there will be no cascade to export.")

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msd_edge.benchmarks.images import select_images, store_images
+from msd_edge.benchmarks.images import store_images
 from msd_edge.data.dataset import MemorySet
+from msd_edge.data.select import select_images
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(lambda values: np.array(values, dtype=np.int64))
 

@@ -161,6 +161,6 @@ def test_a_cascade_that_does_not_pay_or_leaves_elsewhere_is_told(measured: tuple
     odd = points[1].model_copy(update={"speedup": 1.5, "simulation_agreement": 0.75})
     notes = write_notes([variant(measured, "int8", (1.0, 1.0, 1.0), cascade=(slow, odd))])
     assert notes == (
-        "tflite-int8: at lossless the cascade does not pay: its last exit alone takes 0.91 times as long.",
         "tflite-int8: at fast 25.00% of the images left at another exit than their full outputs say.",
+        "tflite-int8: the cascade does not pay against its last exit alone at lossless (0.91 ×).",
     )
