@@ -204,7 +204,22 @@ def compare_start(setting: Setting) -> Iterator[Comparison]:
     yield _alternate("msd-edge --help - bare typer --help", ours, theirs, setting, "s", 0.3, kind="difference")
 
 
-ROWS: tuple[Row, ...] = (compare_litert_benchmark, compare_onnxruntime_test, compare_chain, compare_start)
+def compare_training_step(setting: Setting) -> Iterator[Comparison]:
+    """A step of multi-self-distillation against one of joint training, on the same network and batch."""
+    from msd_edge.benchmarks.training_step import time_steps
+
+    pairs = list(time_steps("msd", "joint", 3 * setting.rounds))
+    ours, theirs = (tuple(each) for each in zip(*pairs, strict=True))
+    yield Comparison("training step, msd / joint", ours, theirs, "ms", "ratio", 1.03)
+
+
+ROWS: tuple[Row, ...] = (
+    compare_litert_benchmark,
+    compare_onnxruntime_test,
+    compare_chain,
+    compare_start,
+    compare_training_step,
+)
 
 
 def time_file(path: Path, target: Target, threads: int, runs: int) -> dict[str, float]:

@@ -179,7 +179,8 @@ def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> lis
             f"{series.label}: {at}{text.percent(1 - bench.simulation_agreement, 2)} % of the images left at another "
             "exit than their full outputs say."
         )
-    if point.own_speed is not None and point.own_speed < 1 and not _told(notes, name, "does not pay", f"{bench.point} ("):
+    told = _told(notes, name, "does not pay", f"{bench.point} (")
+    if point.own_speed is not None and point.own_speed < 1 and not told:
         found.append(
             f"{series.label}: {at}the cascade is slower than the last exit alone "
             f"({text.times(point.own_speed)} × its speed)."
