@@ -1,16 +1,22 @@
 """What can be converted, with which packages, on which systems, and what runs the files: a table, checked first."""
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
+from msd_edge.bundle.choices import closest
 from msd_edge.bundle.manifest import Precision, Target
 from msd_edge.errors import UnsupportedTarget
 
 INSTALL = "pip install 'msd-edge[export]'"
+
+# Of the ONNX files. The oldest pair with all that is needed, and the oldest onnxruntime that was seen to compute the
+# same from it, bit for bit, as 1.20.1 and 1.28 do.
+OPSET = 18
+IR_VERSION = 8
+OLDEST_ONNXRUNTIME = (1, 16)
 
 _SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
 
@@ -71,7 +77,7 @@ CAPABILITIES: tuple[Capability, ...] = (
         "float32",
         packages=_CONVERT_ONNX,
         runtimes=("onnxruntime",),
-        note="opset 18, IR version 8: onnxruntime 1.16 and later",
+        note=f"opset {OPSET}, IR version {IR_VERSION}: onnxruntime {'.'.join(map(str, OLDEST_ONNXRUNTIME))} and later",
     ),
     Capability(
         "onnx",
@@ -147,9 +153,7 @@ def parse_targets(names: Sequence[str]) -> tuple[Target, ...]:
 
 def _require_known(what: str, name: str, names: tuple[str, ...]) -> None:
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise UnsupportedTarget(f"{name}: there is no such {what}{meant} (known: {', '.join(names)}).")
+        raise UnsupportedTarget(f"{name}: there is no such {what}{closest(name, names)}.")
 
 
 def _other_target(row: Capability, platform: str) -> str:

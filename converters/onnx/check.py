@@ -1,9 +1,7 @@
 """What a finished file must be: read back from its bytes, never from what was meant."""
 
 import itertools
-import tempfile
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -11,14 +9,13 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from msd_edge.bundle.manifest import DType, Layout, TensorSpec
 from msd_edge.converters.base import ConvertedFile
-from msd_edge.converters.onnx.graph import IR_VERSION, LOGITS, OPSET, producers
-from msd_edge.converters.onnx.libraries import open_session
+from msd_edge.converters.capability import IR_VERSION, OPSET
+from msd_edge.converters.onnx.graph import LOGITS, producers
 from msd_edge.converters.onnx.quantize import DEQUANTIZE, read_scale
 from msd_edge.converters.onnx.tidy import LAYERS
 from msd_edge.errors import ExportError
 
 _BIGGEST_FILE = 2**31 - 1
-_INTEGER_OPERATORS = {"QLinearConv", "QGemm", "QLinearMatMul"}
 _DTYPES: dict[int, DType] = {TensorProto.FLOAT: "float32", TensorProto.UINT8: "uint8", TensorProto.INT8: "int8"}
 _LAYOUTS: dict[int, Layout] = {4: "NCHW", 2: "NC"}
 
@@ -113,20 +110,6 @@ def require_seams(segments: tuple[ConvertedFile, ...], where: str) -> None:
                 a, b = getattr(given, field), getattr(taken, field)
                 if a != b:
                     raise ExportError(f"{seam}: {field} {a} given, {b} taken.")
-
-
-def integer_layers(data: bytes) -> tuple[int, int]:
-    """Return how many layers of a file this machine's onnxruntime computes in integers, and how many layers there are.
-
-    The graph as onnxruntime rewrites it when it loads the file is read back.
-    """
-    with tempfile.TemporaryDirectory(prefix="msd-edge-") as folder:
-        path = Path(folder) / "optimized.onnx"
-        open_session(data, threads=1, optimized=str(path))
-        optimized = onnx.load(path)
-    kinds: Counter[str] = Counter(node.op_type for node in optimized.graph.node)
-    whole = sum(count_operators(onnx.load_model_from_string(data)).get(kind, 0) for kind in LAYERS)
-    return sum(kinds[kind] for kind in _INTEGER_OPERATORS), whole
 
 
 def _spec(model: ModelProto, value: ValueInfoProto, where: str) -> TensorSpec:

@@ -1,6 +1,5 @@
 """The ONNX converter: float32 and int8, the chain of segments and every exit alone."""
 
-import difflib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from msd_edge.bundle.choices import suggest
 from msd_edge.bundle.manifest import Precision, Target
 from msd_edge.converters.base import ConvertedFile, ConvertedVariant, ignore
 from msd_edge.converters.capability import check_capability
@@ -194,9 +194,7 @@ class OnnxPrepared:
 
     def _refuse_unknown(self, keep_float: frozenset[str]) -> None:
         for name in sorted(keep_float.difference(self.layers)):
-            close = difflib.get_close_matches(name, self.layers, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
-            raise ExportError(f"{name}: there is no such layer to keep in float{meant or '.'}")
+            raise ExportError(f"{name}: there is no such layer to keep in float{suggest(name, self.layers) or '.'}")
 
 
 def _slice(whole: ModelProto, network: MultiExitNetwork) -> "list[_Piece]":

@@ -8,7 +8,7 @@ import torch
 from onnx import ModelProto, shape_inference
 from torch import Tensor, nn
 
-from msd_edge.converters.onnx.graph import OPSET
+from msd_edge.converters.capability import OPSET
 from msd_edge.converters.onnx.libraries import quiet
 from msd_edge.converters.onnx.tidy import tidy
 from msd_edge.errors import ExportError

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from msd_edge import __version__
-
-# The oldest pair with all that is needed: onnxruntime 1.16.3, 1.20.1 and 1.28 compute the same from it, bit for bit.
-OPSET = 18
-IR_VERSION = 8
+from msd_edge.converters.capability import IR_VERSION, OPSET
 
 LOGITS = "logits"
 

@@ -39,19 +39,15 @@ def processors() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def open_session(data: bytes, *, threads: int, optimized: str | None = None) -> Any:
+def open_session(data: bytes, *, threads: int) -> Any:
     """Return an onnxruntime session on the processor for a model in memory.
 
     Args:
         data: the model.
         threads: for one run.
-        optimized: a path to write the optimized graph to; None: none.
     """
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
-    if optimized is not None:
-        options.optimized_model_filepath = optimized
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

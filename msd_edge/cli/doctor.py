@@ -55,7 +55,6 @@ _BASE = ("numpy", "pillow", "pydantic", "typer", "rich")
 _TFLITE = ("ai-edge-litert", "tflite-runtime", "tensorflow", "tensorflow-cpu")
 _ONNX = ("onnxruntime", "onnxruntime-gpu")
 _TRAIN = ("torch", "torchvision", "safetensors", "scikit-learn")
-_IR = 10  # of the ONNX files that export writes
 _TELEMETRY = (1, 29)  # from this onnxruntime on
 
 
@@ -166,6 +165,8 @@ def find_problems(versions: Mapping[str, str], settings: Mapping[str, str] = os.
         versions: by package.
         settings: environment variables.
     """
+    from msd_edge.converters.capability import IR_VERSION, OLDEST_ONNXRUNTIME, OPSET
+
     found = []
     runtime = next((versions[package] for package in _ONNX if package in versions), None)
     if runtime is not None and _parts(runtime) >= _TELEMETRY:
@@ -175,10 +176,11 @@ def find_problems(versions: Mapping[str, str], settings: Mapping[str, str] = os.
             + ("sets it for itself, set it for programs of your own" if off else "finds it set otherwise: unset it")
             + ", or pip install 'onnxruntime<1.29'."
         )
-    if runtime is not None and _parts(runtime) < (1, 18):
+    if runtime is not None and () < _parts(runtime) < OLDEST_ONNXRUNTIME:
+        oldest = ".".join(map(str, OLDEST_ONNXRUNTIME))
         found.append(
-            f"onnxruntime {runtime} reads ONNX files up to IR version 9, and export writes IR version {_IR}: "
-            "pip install 'onnxruntime>=1.20,<1.29'."
+            f"onnxruntime {runtime} is older than {oldest}, the oldest that export's ONNX files (opset {OPSET}, IR "
+            f"version {IR_VERSION}) were proven with: pip install 'onnxruntime>={oldest},<1.29'."
         )
     if "tflite-runtime" in versions and _parts(versions.get("numpy", "0")) >= (2,):
         found.append(

@@ -10,12 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from support.onnx_layers import integer_layers
 from support.onnx_networks import CLASSES, HEIGHT, WIDTH, digit_images, pre_activated, residual
 from torch import nn
 
 from msd_edge.converters.base import ConvertedFile, ConvertedVariant
 from msd_edge.converters.onnx import OnnxConverter
-from msd_edge.converters.onnx.check import integer_layers
 from msd_edge.errors import ExportError, UnsupportedTarget
 from msd_edge.models.network import MultiExitNetwork
 

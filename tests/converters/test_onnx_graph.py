@@ -5,10 +5,11 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from support.onnx_layers import integer_layers
 
 from msd_edge.converters.base import ConvertedFile
 from msd_edge.converters.onnx.calibrate import Range, measure_ranges
-from msd_edge.converters.onnx.check import describe, finish, integer_layers, require_int8, require_seams
+from msd_edge.converters.onnx.check import describe, finish, require_int8, require_seams
 from msd_edge.converters.onnx.graph import chain, make_model, reachable, slice_model, sort_nodes
 from msd_edge.converters.onnx.pixels import Scale, take_pixels
 from msd_edge.converters.onnx.quantize import quantize, read_scale, scale_of
