@@ -7,12 +7,11 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
+from msd_edge.data.suffixes import IMAGE_SUFFIXES
 from msd_edge.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from msd_edge.runtime.cascade import Answer, CascadeRunner
-
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 EXAMPLES = """Classify images with a bundle's cascade: label, probability, the exit taken, milliseconds.
 
@@ -77,9 +76,9 @@ def find_images(given: list[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         if not inside:
-            raise DataError(f"{path}: no images are in this folder ({', '.join(sorted(SUFFIXES))}).")
+            raise DataError(f"{path}: no images are in this folder ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         found += inside
     return found
 

@@ -30,7 +30,7 @@ class Augmentation:
             raise ConfigError(f"no such augmentation: {self}; sizes are 0 or more, fill is 0 to 255.")
 
 
-def default_augmentation(dataset: Dataset, mean: int = 0) -> Augmentation:
+def default_augmentation(dataset: Dataset) -> Augmentation:
     """Return what suits a data set.
 
     Crops move by an eighth of the shorter side. Images are mirrored, except where they may show characters: digits, and
@@ -38,11 +38,10 @@ def default_augmentation(dataset: Dataset, mean: int = 0) -> Augmentation:
 
     Args:
         dataset: its name and the shape of its images decide.
-        mean: the pixel value that normalizes to zero.
     """
     height, width, channels = dataset.image_shape
     characters = dataset.name == "digits" or (channels == 1 and dataset.name.lower().endswith(".npz"))
-    return Augmentation(pad=min(height, width) // 8, flip=not characters, fill=(mean,))
+    return Augmentation(pad=min(height, width) // 8, flip=not characters)
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:

@@ -7,11 +7,9 @@ from pathlib import Path
 from msd_edge.data.config import DataConfig
 from msd_edge.data.scan import join_pools, scan_images, shorten
 from msd_edge.data.splits import Source
+from msd_edge.data.suffixes import IMAGE_SUFFIXES
 from msd_edge.errors import DataError
 
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
 _VALIDATION = ("val", "validation")
 _DEFAULT_SIZE = (224, 224)
 
@@ -84,7 +82,7 @@ def _subfolders(folder: Path) -> dict[str, Path]:
 def _list_classes(folder: Path) -> dict[str, list[Path]]:
     """Return the image files of every class folder."""
     classes = {name: _image_files(path) for name, path in _subfolders(folder).items()}
-    if not classes and any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()):
+    if not classes and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
         raise DataError(f"{folder}: the images are in no class folders; put each class in a folder of its name.")
     if not classes:
         raise DataError(f"{folder}: there are no images and no class folders in it.")
@@ -113,7 +111,7 @@ def _image_files(folder: Path) -> list[Path]:
                 continue
             if _is_folder(entry):
                 waiting.append(Path(entry.path))
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
+            elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
                 found.append(Path(entry.path))
     return sorted(found)
 

@@ -1,6 +1,5 @@
 """From a choice of data to a data set: the one door that commands go through."""
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from msd_edge.bundle.choices import suggest
 from msd_edge.data.config import DataConfig
 from msd_edge.data.dataset import Dataset, hold
 from msd_edge.data.splits import Pool, Source, split_source
@@ -41,10 +41,8 @@ def _find(name: str) -> Callable[[DataConfig], Source]:
         return _load_npz
     if path.is_dir():
         return _load_folder
-    close = difflib.get_close_matches(name.lower(), _BUILT_IN, n=1, cutoff=0.6)
-    guess = f"; did you mean {close[0]}?" if close else ""
     raise DataError(
-        f"{name}: no such data set, file or folder{guess} "
+        f"{name}: no such data set, file or folder{suggest(name.lower(), _BUILT_IN)} "
         f"(built in: {', '.join(_BUILT_IN)}; else a .npz file or a folder)."
     )
 
@@ -90,7 +88,8 @@ def _fit(source: Source, config: DataConfig) -> Source:
     if size > config.memory_gib:
         raise DataError(
             f"{source.name}: {images:,} images of {height}×{width}×{shape[2]} take {size:,.2f} GiB, more than the "
-            f"{config.memory_gib:g} GiB of memory allowed; raise the limit or choose a smaller size."
+            f"{config.memory_gib:g} GiB of memory allowed; `msd-edge train --memory-gib` raises the limit, a smaller "
+            "size needs less."
         )
     test = fit(source.test) if source.test is not None else None
     return replace(source, image_shape=shape, train=fit(source.train), test=test)

@@ -68,7 +68,7 @@ def _read_arrays(path: Path, memory_gib: float) -> dict[str, NDArray[Any]]:
         if size > memory_gib * 2**30:
             raise DataError(
                 f"{path}: its arrays take {size / 2**30:,.2f} GiB, more than the {memory_gib:g} GiB of memory allowed; "
-                "raise the limit, or give a folder of class folders, which can stream from disk."
+                "`msd-edge train --memory-gib` raises the limit, and a folder of class folders can stream from disk."
             )
         return {name: _read_array(path, archive, name, member) for name, member in found.items()}
 

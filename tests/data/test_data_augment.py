@@ -102,14 +102,14 @@ def test_wrong_values_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "expected"),
     [
-        ("digits", (16, 16, 1), Augmentation(2, False, 0, (7,))),
-        ("fashion-mnist", (28, 28, 1), Augmentation(3, True, 0, (7,))),
-        ("cifar10", (32, 32, 3), Augmentation(4, True, 0, (7,))),
-        ("x/letters.npz", (28, 28, 1), Augmentation(3, False, 0, (7,))),
-        ("x/CIFAR.NPZ", (32, 32, 3), Augmentation(4, True, 0, (7,))),
-        ("photos", (224, 160, 3), Augmentation(20, True, 0, (7,))),
+        ("digits", (16, 16, 1), Augmentation(2, False)),
+        ("fashion-mnist", (28, 28, 1), Augmentation(3, True)),
+        ("cifar10", (32, 32, 3), Augmentation(4, True)),
+        ("x/letters.npz", (28, 28, 1), Augmentation(3, False)),
+        ("x/CIFAR.NPZ", (32, 32, 3), Augmentation(4, True)),
+        ("photos", (224, 160, 3), Augmentation(20, True)),
     ],
 )
 def test_defaults_suit_the_data(name: str, shape: tuple[int, int, int], expected: Augmentation) -> None:
     empty = hold(np.empty((0, *shape), np.uint8), np.empty(0, int))
-    assert default_augmentation(Dataset(name, ("a", "b"), shape, empty, empty, empty), 7) == expected
+    assert default_augmentation(Dataset(name, ("a", "b"), shape, empty, empty, empty)) == expected
