@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from msd_edge.bundle.manifest import RuleName
 from msd_edge.errors import ConfigError, DataError
 from msd_edge.exits.metrics import Labels
-from msd_edge.exits.rules import ExitRule, Floats, agreeing, always, never, score
+from msd_edge.exits.rules import Floats, agreeing, always, never, score
 
 _CHUNK = 1 << 22  # images times settings looked at in one go
 
@@ -222,8 +222,3 @@ def shift(evidence: Evidence, limits: Floats, factor: float) -> Floats:
         bounded = np.minimum(found, limits[:, k]) if factor > 1 else np.maximum(found, limits[:, k])
         moved[:, k] = np.where(leaving > 0, bounded, limits[:, k])
     return moved
-
-
-def rule_of(evidence: Evidence, limits: Floats, temperatures: Sequence[float]) -> ExitRule:
-    """Return the exit rule that one setting stands for; limits (exits - 1,)."""
-    return ExitRule(evidence.name, thresholds(evidence.name, limits), tuple(temperatures))

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from support.simulated_logits import simulate
 
 from msd_edge.errors import ConfigError, DataError
-from msd_edge.exits.rules import RULES
+from msd_edge.exits.rules import RULES, ExitRule
 from msd_edge.exits.search import search
-from msd_edge.exits.thresholds import budgeted_limits, evaluate, gather, rule_of, shift
+from msd_edge.exits.thresholds import budgeted_limits, evaluate, gather, shift, thresholds
 
 MS = (1.0, 0.5, 2.0, 0.25)
 MACS = (10.0, 20.0, 40.0, 80.0)
@@ -29,7 +29,7 @@ def test_figures_are_those_of_the_rule(name, seed, exits):
     found = evaluate(evidence, limits)
     right = logits.argmax(axis=2) == labels[:, None]
     for place, one in enumerate(limits):
-        taken = rule_of(evidence, one, (1.3, 0.8, 1.0, 2.0)[:exits]).take(logits)
+        taken = ExitRule(name, thresholds(name, one), (1.3, 0.8, 1.0, 2.0)[:exits]).take(logits)
         assert found.left[place].tolist() == np.bincount(taken, minlength=exits).tolist()
         assert found.ms[place] == pytest.approx(np.cumsum(MS)[taken].mean())
         assert found.macs[place] == pytest.approx(np.array(MACS)[taken].mean())
