@@ -24,6 +24,7 @@ from msd_edge.bundle.manifest import (
     Target,
     Variant,
 )
+from msd_edge.bundle.reader import MANIFEST
 from msd_edge.bundle.writer import add_file, write_manifest
 from msd_edge.converters.base import ConvertedVariant, Converter
 from msd_edge.converters.capability import check_capability
@@ -43,7 +44,6 @@ from msd_edge.training.setup import load_run_data
 
 _GOLDEN_IMAGES = 32
 _FEWEST_ACTIVATIONS = 16
-_SUFFIX: dict[Target, str] = {"tflite": "tflite", "onnx": "onnx"}
 _PACKAGES = ("msd-edge", "torch", "numpy", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "onnx", "onnxruntime")
 
 
@@ -59,6 +59,7 @@ class ExportOptions:
         fallback: keep the costliest layers in float instead of failing.
         calibration_images: training images that activation ranges come from.
         proof_images: calibration images that parity and accuracy are measured on.
+        data: where the run's data is now, if it has moved.
     """
 
     targets: tuple[Target, ...]
@@ -69,6 +70,7 @@ class ExportOptions:
     fallback: bool = False
     calibration_images: int = 512
     proof_images: int = 1000
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,27 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
         ExportError, ParityError, AccuracyDropError: a conversion or a gate failed.
     """
     pairs = plan_variants(options)
-    refuse_existing(options.out, overwrite=options.overwrite)
+    refuse_existing(options.out, overwrite=options.overwrite, marker=MANIFEST)
     network = load_network(run)
     info = RunFolder(run).read_info()
     step("loading the data")
-    dataset = load_run_data(info, run)
+    dataset = load_run_data(info, run, options.data)
+    # The folder is made before the long work, so that a place that cannot be written to is known at once.
+    with new_folder(options.out, overwrite=options.overwrite, marker=MANIFEST) as folder:
+        manifest = _fill(folder, run, info, dataset, network, options, pairs, step)
+    return Exported(options.out, manifest)
+
+
+def _fill(
+    folder: Path,
+    run: Path,
+    info: RunInfo,
+    dataset: Dataset,
+    network: MultiExitNetwork,
+    options: ExportOptions,
+    pairs: Sequence[tuple[Target, Precision]],
+    step: Step,
+) -> Manifest:
     activations = choose_activations(dataset.train, options.calibration_images, info.config.data.source)
     step("running the network on the proof images")
     proof = choose_proof(network, dataset.calibration, options.proof_images)
@@ -129,9 +147,7 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
             say = _prefix(step, f"{target} {precision}")
             proven.append(prover.prove(prepared, precision, activations, say))
     step("writing the bundle")
-    with new_folder(options.out, overwrite=options.overwrite) as folder:
-        manifest = _write(folder, options.out.name, run, info, dataset, network, proven, proof, activations)
-    return Exported(options.out, manifest)
+    return _write(folder, run, info, options, network, proven, proof, activations)
 
 
 def open_converter(target: Target) -> Converter:
@@ -177,10 +193,9 @@ def _prefix(step: Step, text: str) -> Step:
 
 def _write(
     folder: Path,
-    name: str,
     run: Path,
     info: RunInfo,
-    dataset: Dataset,
+    options: ExportOptions,
     network: MultiExitNetwork,
     proven: Sequence[ProvenVariant],
     proof: ProofSet,
@@ -193,21 +208,31 @@ def _write(
         proof.labels[:_GOLDEN_IMAGES].tolist(),
         {variant.name: one.raw[:_GOLDEN_IMAGES] for variant, one in zip(variants, proven, strict=True)},
     )
-    height, width, channels = dataset.image_shape
+    channels, height, width = network.image_shape
+    data = info.config.data if options.data is None else info.config.data.model_copy(update={"source": options.data})
     manifest = Manifest(
-        name=name,
+        name=options.out.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
         source=Source(
-            run=run.name,
+            run=run.resolve().name,
             arch=info.config.network.arch,
             method=info.config.loss.method,
-            data=info.config.data,
+            data=data,
+            train_sha256=info.train_sha256,
+            calibration_sha256=info.calibration_sha256,
+            test_sha256=info.test_sha256,
             weights_sha256=sha256_file(RunFolder(run).weights_path),
             activation_images=len(activations),
             activation_sha256=sha256_bytes(np.ascontiguousarray(activations).tobytes()),
+            options={
+                "max_drop": options.max_drop,
+                "fallback": options.fallback,
+                "calibration_images": options.calibration_images,
+                "proof_images": options.proof_images,
+            },
         ),
-        classes=dataset.classes,
+        classes=info.classes,
         input=InputSpec(
             height=height,
             width=width,
@@ -228,10 +253,10 @@ def _write(
 
 def _write_variant(folder: Path, proven: ProvenVariant) -> Variant:
     made = proven.variant
-    base, suffix = f"{made.target}-{made.precision}", _SUFFIX[made.target]
+    base = f"{made.target}-{made.precision}"
 
     def entry(relative: str, data: bytes, operators: dict[str, int]) -> dict[str, Any]:
-        path, sha256, size = add_file(folder, f"{base}/{relative}.{suffix}", data)
+        path, sha256, size = add_file(folder, f"{base}/{relative}.{made.target}", data)
         return FileEntry(path=path, sha256=sha256, bytes=size, operators=operators).model_dump()
 
     segments = tuple(

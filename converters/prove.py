@@ -23,7 +23,6 @@ from msd_edge.converters.sensitivity import LayerGain, rank_layers
 from msd_edge.data.dataset import Images
 from msd_edge.errors import AccuracyDropError, ParityError
 from msd_edge.runtime.open import open_session
-from msd_edge.runtime.preprocess import to_tensor
 from msd_edge.runtime.session import Array
 
 # Stand-alone exits and signatures are equal to the chain by construction; so many images show it.
@@ -98,7 +97,7 @@ class Prover:
             if not drops:
                 return _accept(proven)
             count *= 2
-        raise AccuracyDropError(_describe_drop(where, drops, ranking, self.max_drop, tried=count // 2))
+        raise AccuracyDropError(_describe_drop(where, drops, ranking, self.max_drop, tried=count // 2, fallback=True))
 
     def _measure(self, variant: ConvertedVariant, step: Step) -> ProvenVariant:
         precision = variant.precision
@@ -148,18 +147,30 @@ def _accept(proven: ProvenVariant) -> ProvenVariant:
 
 
 def _check_signatures(variant: ConvertedVariant, raw: Array, proof: ProofSet) -> None:
-    """Compare every exit signature of the multi-signature file with the chain."""
-    if variant.multi_signature is None:
+    """Run every signature of the multi-signature file: the segments as a chain, the exits alone."""
+    data = variant.multi_signature
+    if data is None:
         return
-    for k, file in enumerate(variant.exits):
-        name = f"exit_{k + 1}"
-        session = open_session(variant.multi_signature, variant.target, threads=1, signature=name)
-        found = session.run({file.inputs[0].name: to_tensor(proof.images[0], file.inputs[0])})
-        check_equal(found[file.logits.name], raw[:1, k], f"{variant.target}-{variant.precision}: signature {name}")
+    few = proof.head(_EQUAL_IMAGES).images
+    where = f"{variant.target}-{variant.precision}: multi-signature file"
+    chain = [
+        open_session(data, variant.target, threads=1, signature=f"segment_{k}")
+        for k in range(1, len(variant.segments) + 1)
+    ]
+    check_equal(run_chain(chain, variant.segments, few, lambda: None), raw[: len(few)], f"{where}, segments")
+    for k, file in enumerate(variant.exits, 1):
+        session = open_session(data, variant.target, threads=1, signature=f"exit_{k}")
+        check_equal(run_file(session, file, few), raw[: len(few), k - 1], f"{where}, exit_{k}")
 
 
 def _describe_drop(
-    where: str, drops: tuple[Drop, ...], ranking: tuple[LayerGain, ...], limit: float, tried: int = 0
+    where: str,
+    drops: tuple[Drop, ...],
+    ranking: tuple[LayerGain, ...],
+    limit: float,
+    *,
+    tried: int = 0,
+    fallback: bool = False,
 ) -> str:
     lost = ", ".join(f"exit {drop.exit} drops {drop.points:.2f} points" for drop in drops)
     text = f"{where}: {lost} in int8 (limit {limit:g})"
@@ -170,4 +181,4 @@ def _describe_drop(
         text += f"; keeping {tried} layers in float did not mend it"
     worst = max(drop.points for drop in drops)
     advice = f"--max-drop {worst + 0.05:.1f} to accept it"
-    return f"{text}. Try {'' if tried else '--fallback to keep the costliest layers in float, or '}{advice}."
+    return f"{text}. Try {'' if fallback else '--fallback to keep the costliest layers in float, or '}{advice}."

@@ -37,7 +37,7 @@ def rank_layers(
         step: progress.
     """
     few = proof.head(_IMAGES)
-    layers = [layer for layer in prepared.layers if _segment(layer) <= max(exits)]
+    layers = [layer for layer in prepared.layers if _passed(layer, exits)]
     whole = total_error(chain_logits(prepared.variant("int8", activations), few), few.reference, exits)
     gains = []
     for place, layer in enumerate(layers, 1):
@@ -56,5 +56,7 @@ def chain_logits(variant: ConvertedVariant, proof: ProofSet, *, threads: int = 1
     return to_logits(raw, [file.logits for file in variant.segments])
 
 
-def _segment(layer: str) -> int:
-    return int(layer.split("/", 1)[0].removeprefix("segment-"))
+def _passed(layer: str, exits: Sequence[int]) -> bool:
+    segment, _, name = layer.partition("/")
+    index = int(segment.removeprefix("segment-"))
+    return index in exits or (index < max(exits) and "branch" not in name)

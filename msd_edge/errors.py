@@ -6,9 +6,11 @@
       BundleError
       RuntimeUnavailable
       DeviceError ─ NoDevice · AmbiguousDevice · AdbError · DeviceRunError
+      Interrupted
 
 A message is one sentence a person can act on: what is wrong, where (path, exit, segment), what to do.
-``exit_code`` is what the command line returns: 1 work or a gate failed, 2 wrong usage or input, 3 a device problem.
+``exit_code`` is what the command line returns: 1 work or a gate failed, 2 wrong usage or input, 3 a device problem,
+130 interrupted.
 """
 
 
@@ -90,3 +92,9 @@ class AdbError(DeviceError):
 
 class DeviceRunError(DeviceError):
     """The device was reached, and the run on it failed."""
+
+
+class Interrupted(MsdEdgeError):
+    """Long work was stopped with Ctrl-C and can be gone on with."""
+
+    exit_code = 130

@@ -1,6 +1,7 @@
 """Files written whole or not at all, and JSON read without surprises."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -11,6 +12,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from msd_edge.errors import ConfigError, MsdEdgeError
+
+
+def _read_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# Read once, while nothing else runs: it can only be read by setting it.
+_UMASK = _read_umask()
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -33,7 +44,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        os.chmod(name, 0o666 & ~_UMASK)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -90,44 +101,88 @@ def read_json(path: Path, *, what: str, error: type[MsdEdgeError], limit: int = 
 
 
 @contextlib.contextmanager
-def new_folder(final: Path, *, overwrite: bool) -> Iterator[Path]:
+def new_folder(final: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
     """Give a folder to fill that becomes ``final`` when the block ends well, and vanishes when it does not.
 
-    An existing ``final`` is replaced only with ``overwrite``, and only once the new one is complete.
+    An existing ``final`` is replaced only with ``overwrite``, only if it is of the same kind, and only once the new one
+    is complete. What a process that was killed left behind is cleared away first.
+
+    Args:
+        final: where the folder is to be.
+        overwrite: replace what is there.
+        marker: the file that every folder of this kind holds (``manifest.json``).
 
     Raises:
-        ConfigError: ``final`` exists and ``overwrite`` is not set.
+        ConfigError: ``final`` exists and may not be replaced.
     """
-    refuse_existing(final, overwrite=overwrite)
     final.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.partial-"))
+    _recover(final)
+    refuse_existing(final, overwrite=overwrite, marker=marker)
+    work = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.partial-{os.getpid()}-"))
     try:
         yield work
-        os.chmod(work, 0o777 & ~_umask())
+        os.chmod(work, 0o777 & ~_UMASK)
         _sync_tree(work)
-        _swap(work, final, overwrite=overwrite)
+        refuse_existing(final, overwrite=overwrite, marker=marker)
+        _swap(work, final)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
     _sync_dir(final.parent)
 
 
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
+def refuse_existing(path: Path, *, overwrite: bool, marker: str | None = None) -> None:
     """Raise when ``path`` exists and may not be replaced.
 
+    Args:
+        path: what would be replaced.
+        overwrite: whether the user allowed it.
+        marker: for folders, the file that says that it is ours to replace; an empty folder may go too.
+
     Raises:
-        ConfigError: ``path`` exists and ``overwrite`` is not set.
+        ConfigError: ``path`` exists and ``overwrite`` is not set, or it is something else.
     """
-    if path.exists() and not overwrite:
+    if not path.exists():
+        return
+    if not overwrite:
         raise ConfigError(f"{path} is there already; --overwrite replaces it.")
+    if marker is not None and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise ConfigError(f"{path} holds no {marker}, so --overwrite does not replace it; name another --out.")
 
 
-def _swap(work: Path, final: Path, *, overwrite: bool) -> None:
+def clear_partial(folder: Path) -> None:
+    """Remove half-written files that a killed process left in a folder which this process alone writes to."""
+    for path in folder.glob(".*.partial-*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _recover(final: Path) -> None:
+    for path in final.parent.glob(f".{glob.escape(final.name)}.*-*-*"):
+        kind, _, rest = path.name.removeprefix(f".{final.name}.").partition("-")
+        owner = rest.partition("-")[0]
+        if kind not in ("partial", "old") or not owner.isdigit() or _alive(int(owner)):
+            continue
+        if kind == "old" and not final.exists() and (path / "old").exists():
+            os.rename(path / "old", final)  # killed between the two renames of a swap
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _swap(work: Path, final: Path) -> None:
     if not final.exists():
         os.rename(work, final)
         return
-    refuse_existing(final, overwrite=overwrite)
-    aside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.old-"))
+    aside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.old-{os.getpid()}-"))
     os.rename(final, aside / "old")
     try:
         os.rename(work, final)
@@ -153,12 +208,6 @@ def _sync_dir(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

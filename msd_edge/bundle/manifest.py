@@ -284,15 +284,19 @@ class Golden(Model):
 
 
 class Source(Model):
-    """What the bundle was made from."""
+    """What the bundle was made from: the run, its data and splits (by hash), its weights, the options of the export."""
 
     run: str
     arch: str
     method: str
     data: DataConfig
+    train_sha256: Sha256
+    calibration_sha256: Sha256
+    test_sha256: Sha256
     weights_sha256: Sha256
     activation_images: int
     activation_sha256: Sha256 | None = None
+    options: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
 
 class Manifest(Model):

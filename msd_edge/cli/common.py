@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from msd_edge.bundle.choices import closest, suggest
-from msd_edge.errors import ConfigError
+from msd_edge.errors import ConfigError, RuntimeUnavailable
 
 
 @dataclass
@@ -177,6 +178,29 @@ def choose(name: str, value: str, known: Iterable[str]) -> str:
     if value not in names:
         raise ConfigError(f"{name} {value}: no such choice{closest(value, names)}.")
     return value
+
+
+def require(what: str, *packages: str, extra: str) -> None:
+    """Raise unless packages are installed; nothing is imported.
+
+    Args:
+        what: the work that needs them, for the message.
+        packages: import names.
+        extra: of this project, that brings them.
+
+    Raises:
+        RuntimeUnavailable: one is missing.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise RuntimeUnavailable(f"{what} needs {' and '.join(missing)}: pip install 'msd-edge[{extra}]'.")
+
+
+def resolve_source(data: str) -> str:
+    """Return a choice of data that means the same from any folder: paths become absolute, built-in names stay."""
+    from msd_edge.data.load import known_sources
+
+    return data if data in known_sources() or not Path(data).exists() else str(Path(data).resolve())
 
 
 def run_or_bundle(path: Path) -> str:

@@ -32,7 +32,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="calibration or test.")] = "calibration",
     variant: Annotated[str | None, typer.Option(help="Of a bundle (tflite-int8); default its first choice.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="For a bundle's files.")] = 1,
-    data: Annotated[str | None, typer.Option(help="Where a bundle's data is now, if it moved.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data is now, if it moved.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     verbose: VerboseOption = False,
@@ -42,10 +42,12 @@ def evaluate(
     common.choose("--split", split, ("calibration", "test"))
     where = path if path is not None else common.newest(Path("runs"), "run.json", "run", "msd-edge train")
     kind = common.run_or_bundle(where)
+    data = None if data is None else common.resolve_source(data)
     if kind == "run":
-        if variant is not None or data is not None:
-            raise ConfigError(f"{where}: --variant and --data are for bundles, this is a run.")
-        name, correct, size = _evaluate_run(where, split)
+        if variant is not None:
+            raise ConfigError(f"{where}: --variant is for bundles, this is a run.")
+        common.require("evaluating a run", "torch", "safetensors", extra="train")
+        name, correct, size = _evaluate_run(where, split, data)
     else:
         name, correct, size = _evaluate_bundle(where, split, variant, threads, data)
     accuracy = [n / size for n in correct]
@@ -58,7 +60,7 @@ def evaluate(
     )
 
 
-def _evaluate_run(path: Path, split: str) -> tuple[str, tuple[int, ...], int]:
+def _evaluate_run(path: Path, split: str, data: str | None) -> tuple[str, tuple[int, ...], int]:
     import torch
 
     from msd_edge.data.batches import Feeder
@@ -67,7 +69,7 @@ def _evaluate_run(path: Path, split: str) -> tuple[str, tuple[int, ...], int]:
     from msd_edge.training.setup import load_run_data
 
     network, info, epoch = load_trained(path)
-    images = _pick(load_run_data(info, path), split)
+    images = _pick(load_run_data(info, path, data), split)
     correct = count_correct(network, Feeder(images, torch.device("cpu")), len(images))
     return f"float32 network of epoch {epoch}", correct, len(images)
 

@@ -7,7 +7,7 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, OverwriteOption, VerboseOption
-from msd_edge.errors import ConfigError, RuntimeUnavailable
+from msd_edge.errors import ConfigError
 from msd_edge.files import refuse_existing
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """Split a run at its exits, convert and quantize every piece, and prove that the files compute the same.
 
-float32 files are always made: they are what int8 is held against.
+float32 files are always made: they are what int8 is held against. Without a precision, int8 is made too.
 
 Examples:
 
@@ -39,7 +39,7 @@ def export(
     ] = None,
     target: Annotated[list[str] | None, typer.Option(help="tflite or onnx; repeatable; default both.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer int8 files.")] = False,
-    float32: Annotated[bool, typer.Option("--float32", help="float32 files (always made).")] = False,
+    float32: Annotated[bool, typer.Option("--float32", help="float32 files alone, unless others are named.")] = False,
     float16: Annotated[bool, typer.Option("--float16", help="float16 weights (TFLite).")] = False,
     max_drop: Annotated[
         float, typer.Option(min=0, max=100, help="Points of accuracy that an int8 exit may lose.")
@@ -51,6 +51,7 @@ def export(
         int, typer.Option(min=16, help="Training images that activation ranges come from.")
     ] = 512,
     proof_images: Annotated[int, typer.Option(min=32, help="Calibration images for parity and accuracy.")] = 1000,
+    data: Annotated[str | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default bundles/RUN.")] = None,
     overwrite: OverwriteOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be exported, and stop.")] = False,
@@ -61,17 +62,17 @@ def export(
     """Split, convert, quantize and prove."""
     from msd_edge.converters.capability import parse_targets
 
-    del float32, config, verbose
+    del config, verbose
     named = run is not None
     path = run if run is not None else common.newest(Path("runs"), "run.json", "run", "msd-edge train")
     if common.run_or_bundle(path) != "run":
         raise ConfigError(f"{path}: this is a bundle already; export takes a run.")
-    _require_torch()
+    common.require("export", "torch", "safetensors", extra="export")
     from msd_edge.converters.export import ExportOptions, plan_variants
 
     precisions: list[Precision] = ["float32"]
     precisions += ["float16"] if float16 else []
-    precisions += ["int8"] if int8 else []
+    precisions += ["int8"] if int8 or not (float16 or float32) else []
     options = ExportOptions(
         targets=parse_targets(target or ["tflite", "onnx"]),
         precisions=tuple(precisions),
@@ -81,13 +82,18 @@ def export(
         fallback=fallback,
         calibration_images=calibration_images,
         proof_images=proof_images,
+        data=None if data is None else common.resolve_source(data),
     )
     pairs = plan_variants(options)
-    refuse_existing(options.out, overwrite=overwrite)
+    refuse_existing(options.out, overwrite=overwrite, marker="manifest.json")
+    names = [f"{target}-{precision}" for target, precision in pairs]
     if not as_json:
         common.facts([("run", f"{path}{'' if named else ' (newest)'}")])
     if dry_run:
-        common.facts([("would", f"write {options.out}: {', '.join(f'{t}-{p}' for t, p in pairs)}")])
+        if as_json:
+            common.say_json({"run": str(path), "bundle": str(options.out), "variants": names})
+        else:
+            common.facts([("would", f"write {options.out}: {', '.join(names)}")])
         return
     manifest = _run(path, options)
     if as_json:
@@ -103,13 +109,6 @@ def _run(path: Path, options: "ExportOptions") -> "Manifest":
         return export_run(path, options, bar.note).manifest
 
 
-def _require_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise RuntimeUnavailable("export needs torch: pip install 'msd-edge[export]'.")
-
-
 def _show(path: Path, manifest: "Manifest") -> None:
     count = len(manifest.exits)
     seams = manifest.variants[0].segments[:-1]
@@ -120,14 +119,12 @@ def _show(path: Path, manifest: "Manifest") -> None:
     first = manifest.variants[0]
     forms = f"{count} segments, {len(first.exits)} exits alone"
     forms += ", 1 multi-signature file (TFLite)" if any(v.multi_signature for v in manifest.variants) else ""
-    proven = max(v.accuracy.images for v in manifest.variants)
+    proven = ", ".join(f"{v.accuracy.images:,} for {v.name}" for v in manifest.variants)
     common.say()
     common.facts(
         [
-            (
-                "bundle",
-                f"{path} · {', '.join(v.name for v in manifest.variants)} · {forms} · proven on {proven} images",
-            ),
+            ("proven", f"on calibration images: {proven}"),
+            ("bundle", f"{path} · {forms}"),
             ("next", "msd-edge calibrate"),
         ]
     )

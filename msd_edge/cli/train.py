@@ -1,18 +1,19 @@
 """``msd-edge train``."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from msd_edge.bundle.choices import suggest
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, VerboseOption
-from msd_edge.errors import ConfigError, MsdEdgeError
+from msd_edge.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
-    from msd_edge.training.config import RunInfo
-    from msd_edge.training.setup import Plan, TrainOptions
+    from msd_edge.training.config import Precision, RunInfo, Schedule
+    from msd_edge.training.methods import Method
+    from msd_edge.training.setup import Plan
     from msd_edge.training.trainer import EpochReport
 
 EXAMPLES = """Train a multi-exit network.
@@ -26,9 +27,9 @@ Examples:
   msd-edge train --data photos/ --arch resnet18 --exits-at 1:1,2:1,3:1
 
   msd-edge train --resume
-
-  torchrun is not needed: one process uses all cores, or one GPU.
 """
+
+_EPOCHS = 30
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="For --resume; default the newest.")] = None,
     data: Annotated[
         str, typer.Option(help="digits, cifar10, cifar100, fashion-mnist, FILE.npz or a folder.")
     ] = "digits",
@@ -78,6 +80,7 @@ def train(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out.")] = False,
     data_root: Annotated[Path, typer.Option(help="Where downloaded data sets are kept.")] = Path("data"),
     calibration_share: Annotated[float, typer.Option(min=0.001, max=0.9, help="Share of the training images.")] = 0.1,
+    memory_gib: Annotated[float, typer.Option(min=0, help="Images beyond this size stream from disk.")] = 4.0,
     compute: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (timed), fp32 or bf16.")] = "auto",
     channels_last: Annotated[bool, typer.Option(help="Memory layout; faster nearly everywhere.")] = True,
@@ -85,53 +88,111 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Workers that read images which do not fit in memory.")] = 2,
     seed: SeedOption = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default runs/ARCH-DATA.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN, or with the newest run.")] = False,
     overwrite: OverwriteOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document an epoch instead of text.")] = False,
     list_archs: Annotated[bool, typer.Option("--list-archs", help="List the networks, and stop.")] = False,
     config: ConfigOption = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Train a multi-exit network."""
+    del verbose
     if list_archs:
         from msd_edge.models.build import list_archs as names
 
         common.say("\n".join(names()))
         return
-    _require_torch()
+    common.require("training", "torch", "safetensors", extra="train")
+    from msd_edge.data.config import DataConfig
     from msd_edge.training import setup
+    from msd_edge.training.config import ComputeConfig, OptimConfig
+    from msd_edge.training.methods import LossConfig
     from msd_edge.training.run import RunFolder
 
     given = _explicit(context)
     if resume:
-        _refuse_with_resume(given)
-        path = out or common.newest(Path("runs"), "run.json", "run", "msd-edge train")
-        plan = setup.plan_resume(RunFolder(path), epochs)
+        _check_resume(given, run, out, config)
+        path = run or out or common.newest(Path("runs"), "run.json", "run", "msd-edge train")
+        where = common.resolve_source(data) if "data" in given else None
+        device = compute if "compute" in given else None
+        plan = setup.plan_resume(RunFolder(path), epochs=epochs, device=device, data=where)
     else:
-        options = _read_options(locals())
+        if run is not None:
+            raise ConfigError(f"{run}: a run is named with --resume only; --out says where a new one goes.")
+        _check_choices(given, arch, method, schedule, precision, compute)
+        if method == "single" and exits > 1:
+            common.warn("--method single trains every exit as a network of its own: there is no cascade to export.")
+        options = setup.TrainOptions(
+            data=DataConfig(
+                source=common.resolve_source(data),
+                root=str(data_root.resolve()),
+                size=_read_size(image_size),
+                channels=1 if grey else None,
+                calibration_share=calibration_share,
+                skip_bad=skip_bad,
+                memory_gib=memory_gib,
+            ),
+            arch=arch,
+            width=width,
+            exits=exits,
+            exits_at=exits_at,
+            branch_interval=branch_interval,
+            loss=LossConfig(
+                method=cast("Method", method),
+                alpha=alpha,
+                tau=tau,
+                beta_start=beta_start,
+                beta_end=beta_end,
+                detach=detach,
+                tau_squared=tau_squared,
+                smoothing=label_smoothing,
+            ),
+            optim=OptimConfig(
+                epochs=epochs or _EPOCHS,
+                batch_size=batch_size,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                schedule=cast("Schedule", schedule),
+                warmup=warmup,
+                ema=ema,
+            ),
+            compute=ComputeConfig(
+                device=compute,
+                precision=cast("Precision", precision),
+                channels_last=channels_last,
+                compile=compile_,
+                workers=workers,
+            ),
+            pad=pad,
+            flip=flip,
+            cutout=cutout,
+            seed=seed,
+        )
         path = out or Path("runs") / f"{arch}-{_short(data)}"
         setup.prepare_folder(path, overwrite=overwrite)
         plan = setup.plan_run(options, path)
-    _describe(plan)
-    if dry_run:
-        return
-    _run(plan, overwrite=overwrite)
+    for note in plan.dataset.notes:
+        common.warn(note)
+    if not as_json:
+        _describe(plan)
+    if not dry_run:
+        _run(plan, as_json=as_json)
 
 
-def _run(plan: "Plan", *, overwrite: bool) -> None:
+def _run(plan: "Plan", *, as_json: bool) -> None:
     from msd_edge.training.setup import start_trainer
 
     with plan.folder.lock():
-        if overwrite and not plan.resumed:
-            for old in (plan.folder.state_path, plan.folder.weights_path, plan.folder.metrics_path):
-                old.unlink(missing_ok=True)
         trainer, info, reason = start_trainer(plan)
-        common.facts([("compute", f"{info.config.compute.device} · {info.config.compute.precision} ({reason})")])
         left = info.config.optim.epochs - trainer.epoch
-        if left == 0:
-            common.facts([("done", f"all {trainer.epoch} epochs are trained; --epochs N goes on")])
-            return
-        _print_header(info)
+        if not as_json:
+            common.facts([("compute", f"{info.config.compute.device} · {info.config.compute.precision} ({reason})")])
+            if left == 0:
+                common.facts([("done", f"all {trainer.epoch} epochs are trained; --epochs N goes on")])
+                return
+            _print_header(info)
         with common.progress(left * trainer.steps, "training") as bar:
 
             def on_step(epoch: int, step: int, steps: int) -> None:
@@ -139,90 +200,47 @@ def _run(plan: "Plan", *, overwrite: bool) -> None:
 
             def on_epoch(report: "EpochReport") -> None:
                 bar.clear()
-                _print_epoch(report)
+                if as_json:
+                    common.say(json.dumps(report.to_json()))
+                else:
+                    _print_epoch(report)
 
             try:
                 trainer.train(on_epoch, on_step)
             except KeyboardInterrupt:
                 bar.clear()
-                raise MsdEdgeInterrupted(plan.folder.path, trainer.epoch) from None
-    _print_end(plan, trainer.best_epoch)
+                raise Interrupted(
+                    f"stopped after epoch {trainer.epoch}; `msd-edge train --resume {plan.folder.path}` goes on."
+                ) from None
+    if not as_json:
+        _print_end(plan, trainer.best_epoch)
 
 
-class MsdEdgeInterrupted(MsdEdgeError):
-    """Training was stopped with Ctrl-C."""
-
-    exit_code = 130
-
-    def __init__(self, path: Path, epoch: int) -> None:
-        super().__init__(f"stopped after epoch {epoch}; `msd-edge train --resume --out {path}` goes on.")
-
-
-def _read_options(v: dict[str, Any]) -> "TrainOptions":
+def _check_choices(given: set[str], arch: str, method: str, schedule: str, precision: str, compute: str) -> None:
     from typing import get_args
 
-    from msd_edge.data.config import DataConfig
-    from msd_edge.models.build import list_archs
-    from msd_edge.training.config import ComputeConfig, OptimConfig, Precision, Schedule
-    from msd_edge.training.methods import METHODS, LossConfig
-    from msd_edge.training.setup import TrainOptions
+    from msd_edge.models.build import check_arch
+    from msd_edge.training.config import Precision, Schedule
+    from msd_edge.training.methods import METHODS
 
-    common.choose("--method", v["method"], METHODS)
-    common.choose("--schedule", v["schedule"], get_args(Schedule))
-    common.choose("--precision", v["precision"], get_args(Precision))
-    common.choose("--compute", v["compute"], ("auto", "cpu", "cuda"))
-    archs = list_archs()
-    if v["arch"] not in archs:
-        hint = suggest(v["arch"], archs)
-        raise ConfigError(f"--arch {v['arch']}: no such network{hint} `msd-edge train --list-archs` shows all.")
-    if v["method"] == "single" and v["exits"] > 1:
-        common.warn("--method single trains every exit as a network of its own; there will be no cascade to export.")
-    return TrainOptions(
-        data=DataConfig(
-            source=v["data"],
-            root=str(v["data_root"]),
-            size=_read_size(v["image_size"]),
-            channels=1 if v["grey"] else None,
-            calibration_share=v["calibration_share"],
-            skip_bad=v["skip_bad"],
-        ),
-        arch=v["arch"],
-        width=v["width"],
-        exits=v["exits"],
-        exits_at=v["exits_at"],
-        branch_interval=v["branch_interval"],
-        loss=LossConfig(
-            method=v["method"],
-            alpha=v["alpha"],
-            tau=v["tau"],
-            beta_start=v["beta_start"],
-            beta_end=v["beta_end"],
-            detach=v["detach"],
-            tau_squared=v["tau_squared"],
-            smoothing=v["label_smoothing"],
-        ),
-        optim=OptimConfig(
-            epochs=v["epochs"] or 30,
-            batch_size=v["batch_size"],
-            lr=v["lr"],
-            momentum=v["momentum"],
-            weight_decay=v["weight_decay"],
-            schedule=v["schedule"],
-            warmup=v["warmup"],
-            ema=v["ema"],
-        ),
-        compute=ComputeConfig(
-            device=v["compute"],
-            precision=v["precision"],
-            channels_last=v["channels_last"],
-            compile=v["compile_"],
-            workers=v["workers"],
-        ),
-        pad=v["pad"],
-        flip=v["flip"],
-        cutout=v["cutout"],
-        seed=v["seed"],
-    )
+    common.choose("--method", method, METHODS)
+    common.choose("--schedule", schedule, get_args(Schedule))
+    common.choose("--precision", precision, get_args(Precision))
+    common.choose("--compute", compute, ("auto", "cpu", "cuda"))
+    check_arch(arch)
+    if {"exits", "exits_at"} <= given:
+        raise ConfigError("--exits and --exits-at both say how many exits there are; give one of them.")
+
+
+def _check_resume(given: set[str], run: Path | None, out: Path | None, config: Path | None) -> None:
+    if config is not None:
+        raise ConfigError("--resume goes on with the run's own settings; it does not take --config.")
+    if run is not None and out is not None:
+        raise ConfigError("--resume takes the run's folder once: as an argument or by --out.")
+    other = sorted(given - {"resume", "run", "out", "epochs", "compute", "data", "verbose", "dry_run", "as_json"})
+    if other:
+        names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in other)
+        raise ConfigError(f"--resume goes on with the run's own settings; it does not take {names}.")
 
 
 def _read_size(text: str | None) -> tuple[int, int] | None:
@@ -240,26 +258,9 @@ def _explicit(context: typer.Context) -> set[str]:
     return {name for name in context.params if getattr(source(name), "name", "") == "COMMANDLINE"}
 
 
-def _refuse_with_resume(given: set[str]) -> None:
-    other = sorted(given - {"resume", "out", "epochs", "verbose", "dry_run", "config"})
-    if other:
-        names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in other)
-        raise ConfigError(f"--resume goes on with the run's own settings; it does not take {names}.")
-
-
 def _short(data: str) -> str:
     path = Path(data)
     return (path.stem if path.suffix == ".npz" else path.name) or "data"
-
-
-def _require_torch() -> None:
-    from importlib.util import find_spec
-
-    from msd_edge.errors import RuntimeUnavailable
-
-    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
-    if missing:
-        raise RuntimeUnavailable(f"training needs {' and '.join(missing)}: pip install 'msd-edge[train]'.")
 
 
 def _describe(plan: "Plan") -> None:
@@ -292,8 +293,6 @@ def _describe(plan: "Plan") -> None:
             ("run", f"{plan.folder.path} · stop with Ctrl-C, go on with --resume"),
         ]
     )
-    for note in dataset.notes:
-        common.warn(note)
 
 
 def _print_header(info: "RunInfo") -> None:
@@ -303,16 +302,22 @@ def _print_header(info: "RunInfo") -> None:
 
 def _print_epoch(report: "EpochReport") -> None:
     exits = "".join(f"  {100 * a:6.2f} " for a in report.accuracy)
-    left = round(report.seconds * (report.epochs - report.epoch))
-    minutes = f"{left // 60}:{left % 60:02d}"
     number = f"{report.epoch}/{report.epochs}"
-    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {minutes}")
+    left = _clock(report.seconds * (report.epochs - report.epoch))
+    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {left}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _print_end(plan: "Plan", best: int) -> None:
-    row = next(row for row in plan.folder.read_metrics() if row["epoch"] == best)
-    found = " · ".join(f"exit {k} {100 * a:.2f} %" for k, a in enumerate(row["accuracy"], 1))
+    rows = [row for row in plan.folder.read_metrics() if row["epoch"] == best]
+    found = "".join(f" · exit {k} {100 * a:.2f} %" for row in rows for k, a in enumerate(row["accuracy"], 1))
+    name = "" if plan.folder.path.parent == Path("runs") else f" {plan.folder.path}"
+    single = plan.info.config.loss.method == "single"
+    following = f"msd-edge eval{name}" if single else f"msd-edge export{name} --int8 --target tflite --target onnx"
     common.say()
-    common.facts(
-        [("best", f"epoch {best} · {found} on validation"), ("next", "msd-edge export --int8 --target tflite")]
-    )
+    common.facts([("best", f"epoch {best}{found} on validation"), ("next", following)])

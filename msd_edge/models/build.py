@@ -7,11 +7,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from msd_edge.bundle.choices import suggest
 from msd_edge.errors import ModelError
 from msd_edge.models.branches import augment_backbone, parse_places, spread_places
 from msd_edge.models.cost import count_parameters, trace_cost
 from msd_edge.models.network import BackboneSpec, Branch, MultiExitNetwork, Normalize
-from msd_edge.models.resnet import DEPTHS, describe_resnet
+from msd_edge.models.resnet import DEPTHS, describe_resnet, has_depth
 from msd_edge.typed import Model
 
 
@@ -51,8 +52,20 @@ class ExitCost:
 
 
 def list_archs() -> tuple[str, ...]:
-    """Return the names of all networks."""
+    """Return the names of the known networks; ``resnetD`` exists for any D of 6n+2."""
     return tuple(f"resnet{depth}" for depth in DEPTHS)
+
+
+def check_arch(arch: str) -> None:
+    """Raise when there is no such network; the closest one is offered.
+
+    Raises:
+        ModelError: there is none.
+    """
+    depth = arch.removeprefix("resnet")
+    if not arch.startswith("resnet") or not (depth.isascii() and depth.isdigit()) or not has_depth(int(depth)):
+        hint = suggest(arch, list_archs())
+        raise ModelError(f"--arch {arch}: no such network{hint or '.'} `msd-edge train --list-archs` shows all.")
 
 
 def describe_backbone(config: NetworkConfig) -> BackboneSpec:
@@ -61,8 +74,7 @@ def describe_backbone(config: NetworkConfig) -> BackboneSpec:
     Raises:
         ModelError: there is no such network.
     """
-    if config.arch not in list_archs():
-        raise ModelError(f"--arch {config.arch}: no such network (`msd-edge train --list-archs` shows all).")
+    check_arch(config.arch)
     channels, height, width = config.image_shape
     return describe_resnet(int(config.arch.removeprefix("resnet")), config.width, channels, min(height, width))
 

@@ -105,7 +105,7 @@ class MultiExitNetwork(nn.Module):
         normalize: raw pixels to the trunk's input.
         trunk: N pieces; piece k takes piece k-1's feature map.
         branches: N branches; branch k takes piece k's feature map.
-        places: where each exit leaves, as text ("stage 1 block 1").
+        places: where each exit leaves, as text ("1:1": stage 1, block 1).
         image_shape: (channels, height, width) it was built for.
     """
 

@@ -13,8 +13,14 @@ _IMAGENET_DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
 }
-CIFAR_DEPTHS = (8, 14, 20, 26, 32, 38, 44, 56, 110)
-DEPTHS = tuple(sorted((*CIFAR_DEPTHS, *_IMAGENET_DEPTHS)))
+_DEEPEST = 1202
+# Those of the papers; any depth of 6n+2 can be built.
+DEPTHS = tuple(sorted((8, 14, 20, 26, 32, 38, 44, 56, 110, *_IMAGENET_DEPTHS)))
+
+
+def has_depth(depth: int) -> bool:
+    """Return whether there is a ResNet of this depth."""
+    return depth in _IMAGENET_DEPTHS or (8 <= depth <= _DEEPEST and depth % 6 == 2)
 
 
 def describe_resnet(depth: int, width: int | None, in_channels: int, side: int) -> BackboneSpec:

@@ -15,16 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def sum_cross_entropy(logits: Sequence[Tensor], labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return loss1 = Σ_n CE(pⁿ, y), every exit with weight 1.
+def cross_entropies(logits: Sequence[Tensor], labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return CE(pⁿ, y) of every exit, (N,); their sum is loss1 = Σ_n CE(pⁿ, y), every exit with weight 1.
 
     Args:
         logits: N tensors (batch, classes).
         labels: (batch,) int64.
         smoothing: label smoothing in [0, 1).
     """
-    losses = [F.cross_entropy(a.float(), labels, label_smoothing=smoothing) for a in logits]
-    return torch.stack(losses).sum()
+    return torch.stack([F.cross_entropy(a.float(), labels, label_smoothing=smoothing) for a in logits])
 
 
 def distill_all_pairs(logits: Sequence[Tensor], tau: float, *, detach: bool = True, tau_squared: bool = True) -> Tensor:

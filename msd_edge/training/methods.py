@@ -41,7 +41,7 @@ class LossConfig(Model):
 
 @dataclass(frozen=True)
 class Terms:
-    """A loss and what it is made of; ``tau`` is the temperature for the next step."""
+    """A loss and what it is made of: ``labels`` (N,) per exit; ``tau`` is the temperature for the next step."""
 
     total: Tensor
     labels: Tensor
@@ -71,10 +71,11 @@ def compute_loss(
         progress: how much of the training is done, 0..1.
         tau: the temperature now (it moves for ``annealed`` only).
     """
-    labels = losses.sum_cross_entropy(logits, targets, config.smoothing)
+    each = losses.cross_entropies(logits, targets, config.smoothing)
+    labels = each.sum()
     zero = labels.new_zeros(())
     if config.method in ("joint", "single") or len(logits) == 1:
-        return Terms(labels, labels.detach(), zero, zero, tau)
+        return Terms(labels, each.detach(), zero, zero, tau)
     distillation = _distill(config, logits, tau)
     total = (1 - config.alpha) * labels + config.alpha * distillation
     matched = zero
@@ -84,7 +85,7 @@ def compute_loss(
         total = total + beta * matched
     if config.method == "annealed":
         tau = losses.anneal_tau(tau, logits[-1])
-    return Terms(total, labels.detach(), distillation.detach(), matched.detach(), tau)
+    return Terms(total, each.detach(), distillation.detach(), matched.detach(), tau)
 
 
 def _distill(config: LossConfig, logits: Sequence[Tensor], tau: float) -> Tensor:

@@ -9,6 +9,7 @@ A state is written after the files it speaks of, so that a run stopped anywhere 
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +23,17 @@ from torch import Tensor, nn
 
 from msd_edge.bundle.reader import explain
 from msd_edge.errors import CheckpointError
-from msd_edge.files import parse_json, read_json, write_bytes, write_json, write_text
+from msd_edge.files import clear_partial, parse_json, read_json, write_bytes, write_json, write_text
 from msd_edge.models.build import SeparateExits, build_network
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.training.config import SCHEMA_VERSION, RunInfo, TrainConfig
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class RunFolder:
         if not self.metrics_path.exists():
             return []
         rows = []
-        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 rows.append(parse_json(line))
             except ValueError:
@@ -113,29 +121,35 @@ class RunFolder:
         except (SafetensorError, KeyError, ValueError, OSError) as problem:
             raise CheckpointError(f"{path}: damaged, or not written by msd-edge ({problem}).") from None
 
+    def clear(self) -> None:
+        """Remove what an earlier run left here; its configuration is replaced by the caller."""
+        for path in (self.state_path, self.weights_path, self.metrics_path):
+            path.unlink(missing_ok=True)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder, so that no second process trains into it.
+        """Hold the folder, so that no second process trains into it, and clear away half-written files.
+
+        Where the system has no ``flock`` (Windows) nothing is held.
 
         Raises:
             CheckpointError: another process holds it.
         """
-        import fcntl
-        import os
-
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise CheckpointError(
-                    f"{self.path}: process {holder} is training into this run; wait for it."
-                ) from None
+        with (self.path / LOCK).open("a+") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    file.seek(0)
+                    holder = file.read().strip() or "another process"
+                    raise CheckpointError(
+                        f"{self.path}: process {holder} is training into this run; wait for it."
+                    ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
+            clear_partial(self.path)
             yield
 
 
@@ -158,7 +172,10 @@ def load_trained(path: Path) -> tuple[MultiExitNetwork | SeparateExits, RunInfo,
     network = make_network(info.config)
     tensors, facts = folder.read_tensors(folder.weights_path)
     load_weights(network, tensors, folder.weights_path)
-    return network.eval(), info, int(facts["epoch"])
+    epoch = facts.get("epoch") if isinstance(facts, dict) else None
+    if not isinstance(epoch, int):
+        raise CheckpointError(f"{folder.weights_path}: it does not say which epoch it is of; it is no file of ours.")
+    return network.eval(), info, epoch
 
 
 def load_network(path: Path | str) -> MultiExitNetwork:

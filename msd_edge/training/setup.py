@@ -1,22 +1,25 @@
 """From options to a run: data loaded, configuration resolved, folder ready, before any long work."""
 
-import importlib.metadata
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from msd_edge import __version__
 from msd_edge.data.augment import default_augmentation
 from msd_edge.data.config import DataConfig
 from msd_edge.data.dataset import Dataset, hash_split
 from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError
-from msd_edge.models.build import ExitCost, NetworkConfig, build_network, measure_costs
+from msd_edge.models.build import ExitCost, NetworkConfig, build_network, measure_costs, probe
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, TrainConfig
 from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.precision import choose_precision
-from msd_edge.training.run import RunFolder
+from msd_edge.training.run import LOCK, RunFolder
 from msd_edge.training.trainer import Trainer, pick_device
 
 _LAYOUT_NOTE = (
@@ -77,6 +80,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         std=(std,),
     )
     built = build_network(network)
+    probe(built, network.image_shape)
     costs = measure_costs(built)
     notes = dataset.notes
     channels_last = options.compute.channels_last
@@ -106,54 +110,72 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         calibration_sha256=hash_split(dataset.calibration),
         test_sha256=hash_split(dataset.test),
         places=built.places,
-        versions={name: importlib.metadata.version(name) for name in ("msd-edge", "torch", "numpy")},
+        versions={"msd-edge": __version__, "torch": torch.__version__, "numpy": np.__version__},
     )
     return Plan(RunFolder(folder), info, replace(dataset, notes=notes), costs, resumed=False)
 
 
-def plan_resume(folder: RunFolder, epochs: int | None) -> Plan:
+def plan_resume(
+    folder: RunFolder, *, epochs: int | None = None, device: str | None = None, data: str | None = None
+) -> Plan:
     """Load a run's own configuration and data, to go on with it.
 
     Args:
         folder: the run.
         epochs: a new number of epochs, or None for the run's own. The learning rate then follows the new schedule
             from the epoch reached.
+        device: auto, cpu or cuda where it is not to be the run's own; the weights then differ by rounding.
+        data: where the data is now, if it has moved.
 
     Raises:
         CheckpointError: the run is missing or damaged.
         DataError: the data is not what it was.
-        ConfigError: fewer epochs than are done.
+        ConfigError: fewer epochs than are done, or no such device here.
     """
     info = folder.read_info()
+    config = info.config
     if epochs is not None:
         done = len(folder.read_metrics())
         if epochs < done:
             raise ConfigError(f"--epochs {epochs}: {folder.path} has trained {done} epochs already.")
-        optim = info.config.optim.model_copy(update={"epochs": epochs})
-        info = info.model_copy(update={"config": info.config.model_copy(update={"optim": optim})})
-    pick_device(info.config.compute.device)
-    dataset = load_run_data(info, folder.path)
-    return Plan(folder, info, dataset, measure_costs(build_network(info.config.network)), resumed=True)
+        config = config.model_copy(update={"optim": config.optim.model_copy(update={"epochs": epochs})})
+    chosen = pick_device(device or config.compute.device)
+    config = config.model_copy(update={"compute": config.compute.model_copy(update={"device": chosen.type})})
+    dataset = load_run_data(info, folder.path, data)
+    if data is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"source": data})})
+    info = info.model_copy(update={"config": config})
+    return Plan(folder, info, dataset, measure_costs(build_network(config.network)), resumed=True)
 
 
-def load_run_data(info: RunInfo, path: Path) -> Dataset:
+def load_run_data(info: RunInfo, path: Path, data: str | None = None) -> Dataset:
     """Load the data a run was trained on.
 
+    Args:
+        info: the run.
+        path: of the run, for messages.
+        data: where the data is now, if it has moved.
+
     Raises:
-        DataError: a split is not what it was when training began.
+        DataError: classes or a split are not what they were when training began.
     """
-    dataset = load_dataset(info.config.data)
+    config = info.config.data if data is None else info.config.data.model_copy(update={"source": data})
+    dataset = load_dataset(config)
+    if dataset.classes != info.classes:
+        raise DataError(f"{config.source}: its classes have other names than when {path} was trained.")
     for name in ("train", "calibration", "test"):
         if hash_split(getattr(dataset, name)) != getattr(info, f"{name}_sha256"):
             raise DataError(
-                f"{info.config.data.source}: the {name} images are not those that {path} was trained with; "
-                "bring the old ones back, or train anew."
+                f"{config.source}: the {name} images are not those that {path} was trained with; "
+                "bring the old ones back (--data says where they are now), or train anew."
             )
     return dataset
 
 
 def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
-    """Make the trainer, settle the precision, write ``run.json`` (the first thing written) or take up the state.
+    """Make the trainer, settle the precision, then write ``run.json`` or take up the state.
+
+    A run that is replaced is removed only here, once the new one is able to start.
 
     Returns:
         The trainer, the final configuration, and a few words on the precision.
@@ -169,10 +191,11 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
         if folder.state_path.exists():
             trainer.resume()
     else:
-        precision, reason = choose_precision(compute.precision, trainer.device, trainer.try_step)
+        precision, reason = choose_precision(compute.precision, trainer.device, trainer.probe_step())
         config = info.config.model_copy(update={"compute": compute.model_copy(update={"precision": precision})})
         info = info.model_copy(update={"config": config})
-        trainer = Trainer(folder, config, plan.dataset)
+        trainer.use_precision(config)
+        folder.clear()
     folder.write_info(info)
     return trainer, info, reason
 
@@ -181,10 +204,15 @@ def prepare_folder(path: Path, *, overwrite: bool) -> None:
     """Check that a new run may go to ``path``.
 
     Raises:
-        CheckpointError: something is there already; nothing is touched.
+        CheckpointError: something is there that may not be replaced; nothing is touched.
     """
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: a file is there; --out names another folder.")
-    if path.exists() and any(path.iterdir()) and not overwrite:
-        more = "--resume goes on with it, " if (path / "run.json").exists() else ""
-        raise CheckpointError(f"{path} is there already; {more}--overwrite replaces it, --out names another.")
+    if not path.exists() or not any(entry.name != LOCK for entry in path.iterdir()):
+        return
+    if not (path / "run.json").is_file():
+        raise CheckpointError(f"{path}: this folder holds other things than a run; --out names another.")
+    if not overwrite:
+        raise CheckpointError(
+            f"{path} is there already; --resume goes on with it, --overwrite replaces it, --out names another."
+        )

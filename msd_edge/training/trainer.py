@@ -24,12 +24,24 @@ _MIX = 0x9E3779B97F4A7C15
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch came to. ``accuracy``: of every exit on the calibration split; ``speed``: training images/s."""
+    """What an epoch came to.
+
+    Attributes:
+        epoch: 1-based; ``epochs`` of them in all.
+        loss: the total, mean over steps.
+        losses: cross-entropy of every exit on the training images.
+        distillation, features: the other terms, unweighted.
+        lr, tau: at the end of the epoch.
+        accuracy: of every exit on the calibration split.
+        speed: training images a second, validation not counted.
+        seconds: of the whole epoch.
+        best_epoch: the best one so far, by the mean accuracy of all exits.
+    """
 
     epoch: int
     epochs: int
     loss: float
-    labels: float
+    losses: tuple[float, ...]
     distillation: float
     features: float
     lr: float
@@ -41,7 +53,7 @@ class EpochReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the line for ``metrics.jsonl``."""
-        return {**vars(self), "accuracy": list(self.accuracy)}
+        return {**vars(self), "losses": list(self.losses), "accuracy": list(self.accuracy)}
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -62,9 +74,9 @@ class Trainer:
 
     def __init__(self, folder: RunFolder, config: TrainConfig, dataset: Dataset) -> None:
         self.folder = folder
-        self.config = config
         self.device = torch.device(config.compute.device)
-        self.dtype = torch.bfloat16 if config.compute.precision == "bf16" else torch.float32
+        self.config, self.dtype = config, torch.float32
+        self.use_precision(config)
         torch.manual_seed(config.seed)
         self.network = make_network(config).to(self.device)
         self.layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
@@ -80,15 +92,11 @@ class Trainer:
         mean = config.network.mean
         fill = tuple(round(m) for m in mean)
         self.augmentation = Augmentation(config.augment.pad, config.augment.flip, config.augment.cutout, fill)
+        self.steps = len(batch_bounds(self.train_size, config.optim.batch_size))
         self.tau = config.loss.tau
         self.epoch = 0
         self.best_epoch = 0
         self.best_score = -1.0
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps an epoch."""
-        return len(batch_bounds(self.train_size, self.config.optim.batch_size))
 
     def train(self, on_epoch: Callable[[EpochReport], None], on_step: Callable[[int, int, int], None]) -> None:
         """Train the epochs that are left.
@@ -118,10 +126,14 @@ class Trainer:
         groups: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition("/")
+            if kind not in groups:
+                raise CheckpointError(f"{path}: tensor {name} is no part of a training state.")
             groups[kind][rest] = tensor
         load_weights(self.network, groups["model"], path)
         parameters = dict(self.network.named_parameters())
         for name, tensor in groups["momentum"].items():
+            if name not in parameters or parameters[name].shape != tensor.shape:
+                raise CheckpointError(f"{path}: the momentum of {name} does not fit this network.")
             buffer = torch.empty_like(parameters[name]).copy_(tensor)
             self.optimizer.state[parameters[name]]["momentum_buffer"] = buffer
         if self.average is not None:
@@ -129,17 +141,34 @@ class Trainer:
                 raise CheckpointError(f"{path}: this run was trained without --ema; it cannot go on with it.")
             for name, tensor in groups["average"].items():
                 self.average[name].copy_(tensor)
-        self.epoch, self.best_epoch = int(facts["epoch"]), int(facts["best_epoch"])
-        self.best_score, self.tau = float(facts["best_score"]), float(facts["tau"])
+        try:
+            self.epoch, self.best_epoch = int(facts["epoch"]), int(facts["best_epoch"])
+            self.best_score, self.tau = float(facts["best_score"]), float(facts["tau"])
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError(f"{path}: it does not say which epoch it is of; it is no training state.") from None
 
-    def try_step(self, dtype: torch.dtype) -> None:
-        """Run forward and backward on one batch in a number format, leaving weights and statistics as they were."""
-        kept = _copy_state(self.network)
+    def use_precision(self, config: TrainConfig) -> None:
+        """Take over a configuration that differs in its precision only."""
+        self.config = config
+        self.dtype = torch.bfloat16 if config.compute.precision == "bf16" else torch.float32
+
+    def probe_step(self) -> Callable[[torch.dtype], None]:
+        """Return a function that runs forward and backward on one batch in a number format and waits for the result.
+
+        Weights and statistics are as they were afterwards.
+        """
         batch = min(self.config.optim.batch_size, self.train_size)
         images, labels = next(iter(self.training.batches(epoch_order(self.train_size, 0, 0)[:batch], batch)))
-        self._loss(images, labels, 0.0, dtype).total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.zero_grad()
-        self.network.load_state_dict(kept)
+
+        def step(dtype: torch.dtype) -> None:
+            kept = _copy_state(self.network)
+            self._loss(images, labels, 0.0, dtype).total.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.zero_grad()
+            self.network.load_state_dict(kept)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return step
 
     def _run_epoch(self, on_step: Callable[[int, int, int], None]) -> EpochReport:
         config = self.config.optim
@@ -149,7 +178,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(seed)
         order = epoch_order(self.train_size, self.config.seed, self.epoch)
         progress = self.epoch / config.epochs
-        sums = torch.zeros(4, device=self.device)
+        sums = torch.zeros(3 + self.network.exits, device=self.device)
         lr = 0.0
         self.network.train()
         for step, (images, labels) in enumerate(self.training.batches(order, config.batch_size)):
@@ -163,14 +192,15 @@ class Trainer:
             self.optimizer.step()
             self.tau = terms.tau
             self._update_average()
-            sums += torch.stack([terms.total.detach(), terms.labels, terms.distillation, terms.features])
+            scalars = torch.stack([terms.total.detach(), terms.distillation, terms.features])
+            sums += torch.cat([scalars, terms.labels])
             on_step(self.epoch + 1, step + 1, self.steps)
         trained = time.perf_counter()
-        loss, labelled, distilled, matched = (sums / self.steps).tolist()
+        loss, distilled, matched, *losses = (sums / self.steps).tolist()
         if not math.isfinite(loss):
             raise MsdEdgeError(
                 f"the loss is no longer a number in epoch {self.epoch + 1} (learning rate {lr:.3g}); "
-                "try a lower --lr, then --resume from the epoch before or start anew."
+                "start anew with a lower --lr."
             )
         accuracy = self._validate()
         self.epoch += 1
@@ -183,7 +213,7 @@ class Trainer:
             epoch=self.epoch,
             epochs=config.epochs,
             loss=loss,
-            labels=labelled,
+            losses=tuple(losses),
             distillation=distilled,
             features=matched,
             lr=lr,

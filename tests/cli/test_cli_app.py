@@ -64,6 +64,7 @@ def test_no_arguments_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -
         (["train", "--data", "nowhere.npz"], "nowhere.npz"),
         (["train", "--exits", "11"], "1 to 10 exits"),
         (["train", "--exits-at", "5:1"], "no such block"),
+        (["train", "--exits", "4", "--exits-at", "1:1"], "give one of them"),
         (["train", "--image-size", "0x3"], "--image-size 0x3"),
         (["train", "--resume"], "there is no run here"),
         (["train", "--resume", "--arch", "resnet8"], "does not take --arch"),

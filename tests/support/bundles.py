@@ -50,12 +50,15 @@ def make_bundle(
     calibrated: bool = True,
     reverse: bool = False,
     name: str = "tiny",
+    calibration_sha256: str = NOTHING,
+    test_sha256: str = NOTHING,
 ) -> Path:
     """Write a bundle of ``variants`` (of ``ALL``) into ``folder`` and return it.
 
     The images are 8x12. Golden samples are 16 images with what the files give for them on this machine. Calibrated:
     points ``lossless`` (nobody leaves early) and ``fast`` (half of those still there leave at each exit). ``reverse``:
     files list their outputs in the other order. TFLite variants have a multi-signature file of their segments.
+    The hashes name the splits it claims to come from.
     """
     pieces = tinynet.make_pieces(exits, classes, channels)
     images = tinynet.make_images(IMAGES, channels)
@@ -74,6 +77,9 @@ def make_bundle(
             arch="tiny",
             method="joint",
             data=DataConfig(),
+            train_sha256=NOTHING,
+            calibration_sha256=calibration_sha256,
+            test_sha256=test_sha256,
             weights_sha256=NOTHING,
             activation_images=200,
         ),

@@ -104,7 +104,7 @@ def test_cross_entropy_sums_over_exits_with_weight_one() -> None:
     expected = -sum(
         math.log(softmax(row)[label]) for a in logits for row, label in zip(a.tolist(), labels.tolist(), strict=True)
     )
-    assert losses.sum_cross_entropy(logits, labels).item() == pytest.approx(expected / BATCH, rel=1e-5)
+    assert losses.cross_entropies(logits, labels).sum().item() == pytest.approx(expected / BATCH, rel=1e-5)
 
 
 def test_features_match_the_deepest_and_never_move_it() -> None:
@@ -141,7 +141,7 @@ def test_total_puts_the_terms_together(method: str) -> None:
     logits, features, labels = make(3)
     config = LossConfig(method=method, alpha=0.3, tau=2.0, beta_start=0.2, beta_end=0.1)
     terms = compute_loss(config, logits, features, labels, progress=0.5, tau=2.0)
-    cross = losses.sum_cross_entropy(logits, labels).item()
+    cross = losses.cross_entropies(logits, labels).sum().item()
     if method in ("joint", "single"):
         assert terms.total.item() == pytest.approx(cross)
         return
@@ -159,7 +159,7 @@ def test_total_puts_the_terms_together(method: str) -> None:
 def test_one_exit_has_labels_only() -> None:
     logits, features, labels = make(1)
     terms = compute_loss(LossConfig(), logits, features, labels, progress=0.0, tau=3.0)
-    assert terms.total.item() == pytest.approx(losses.sum_cross_entropy(logits, labels).item())
+    assert terms.total.item() == pytest.approx(losses.cross_entropies(logits, labels).sum().item())
 
 
 def test_half_precision_logits_are_taken_in_float32() -> None:

@@ -96,7 +96,7 @@ def test_stopped_in_an_epoch_and_resumed_is_the_same_run(
     run(plan_run(options(data, ema=ema, loss=loss), whole))
     run(plan_run(options(data, ema=ema, loss=loss), halves), stop_after=2)
     assert len(RunFolder(halves).read_metrics()) == 2
-    run(plan_resume(RunFolder(halves), None))
+    run(plan_resume(RunFolder(halves)))
     for name in ("model.safetensors", "state.safetensors"):
         assert (whole / name).read_bytes() == (halves / name).read_bytes(), name
     rows = [
@@ -111,12 +111,12 @@ def test_a_crash_between_two_files_costs_nothing(data: Path, tmp_path: Path) -> 
     run(plan_run(options(data), whole))
     run(plan_run(options(data), crashed), stop_after=2)
     state = (crashed / "state.safetensors").read_bytes()
-    run(plan_resume(RunFolder(crashed), None), stop_after=3)
+    run(plan_resume(RunFolder(crashed)), stop_after=3)
     # As if killed after weights and metrics of epoch 3 were written, and before its state; and in a metrics line.
     (crashed / "state.safetensors").write_bytes(state)
     with (crashed / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 4, "loss"')
-    run(plan_resume(RunFolder(crashed), None))
+    run(plan_resume(RunFolder(crashed)))
     assert (whole / "state.safetensors").read_bytes() == (crashed / "state.safetensors").read_bytes()
     assert [row["epoch"] for row in RunFolder(crashed).read_metrics()] == [1, 2, 3, 4]
 
@@ -124,10 +124,10 @@ def test_a_crash_between_two_files_costs_nothing(data: Path, tmp_path: Path) -> 
 def test_more_epochs_go_on_from_where_it_ended(data: Path, tmp_path: Path) -> None:
     run(plan_run(options(data, epochs=2), tmp_path / "run"))
     folder = RunFolder(tmp_path / "run")
-    reports = run(plan_resume(folder, 4))
+    reports = run(plan_resume(folder, epochs=4))
     assert [r.epoch for r in reports] == [3, 4]
     with pytest.raises(ConfigError, match="has trained 4 epochs"):
-        plan_resume(folder, 3)
+        plan_resume(folder, epochs=3)
 
 
 def test_an_odd_image_at_the_end_joins_the_last_batch(data: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_changed_data_is_refused_on_resume(data: Path, tmp_path: Path) -> None:
     run(plan_run(options(moved, epochs=1), tmp_path / "run"))
     write_data(moved, seed=1)
     with pytest.raises(DataError, match="not those that"):
-        plan_resume(RunFolder(tmp_path / "run"), None)
+        plan_resume(RunFolder(tmp_path / "run"))
 
 
 def test_weights_are_safetensors_and_a_pickle_is_refused(data: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_truncated_or_foreign_state_is_named(data: Path, tmp_path: Path) -> No
     path = tmp_path / "run/state.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"state\.safetensors"):
-        run(plan_resume(RunFolder(tmp_path / "run"), 2))
+        run(plan_resume(RunFolder(tmp_path / "run"), epochs=2))
 
 
 def test_weights_of_another_network_are_named(data: Path, tmp_path: Path) -> None:
@@ -204,8 +204,13 @@ def test_folders_in_use_are_refused_before_any_work(tmp_path: Path) -> None:
     busy = tmp_path / "busy"
     busy.mkdir()
     (busy / "thesis.tex").write_text("mine")
-    with pytest.raises(CheckpointError, match="is there already"):
+    for overwrite in (False, True):
+        with pytest.raises(CheckpointError, match="holds other things than a run"):
+            prepare_folder(busy, overwrite=overwrite)
+    (busy / "run.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="--resume goes on with it"):
         prepare_folder(busy, overwrite=False)
+    prepare_folder(busy, overwrite=True)
     prepare_folder(tmp_path / "new", overwrite=False)
     with pytest.raises(CheckpointError, match="a file is there"):
         prepare_folder(busy / "thesis.tex", overwrite=True)
