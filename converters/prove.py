@@ -22,6 +22,7 @@ from msd_edge.converters.proof import (
 from msd_edge.converters.sensitivity import LayerGain, rank_layers
 from msd_edge.data.dataset import Images
 from msd_edge.errors import AccuracyDropError, ParityError
+from msd_edge.processors import usable_processors
 from msd_edge.runtime.open import open_session
 from msd_edge.runtime.session import Array
 
@@ -105,7 +106,7 @@ class Prover:
         for k, file in enumerate(variant.segments, 1):
             check_types(file, precision, f"{where}: segment {k}")
         proof = self.proof if precision == "int8" else self.proof.head(_FLOAT_IMAGES)
-        sessions = open_chain(variant.segments, variant.target, threads=1)
+        sessions = open_chain(variant.segments, variant.target, usable_processors())
         done = 0
 
         def on_image() -> None:

@@ -8,6 +8,7 @@ from msd_edge.converters.accuracy import total_error
 from msd_edge.converters.base import ConvertedVariant, Prepared
 from msd_edge.converters.proof import Logits, ProofSet, open_chain, run_chain, to_logits
 from msd_edge.data.dataset import Images
+from msd_edge.processors import usable_processors
 
 _IMAGES = 64
 
@@ -48,10 +49,10 @@ def rank_layers(
     return tuple(sorted(gains, key=lambda gain: -gain.share))
 
 
-def chain_logits(variant: ConvertedVariant, proof: ProofSet, *, threads: int = 1) -> Logits:
+def chain_logits(variant: ConvertedVariant, proof: ProofSet) -> Logits:
     """Return the logits (images, exits, classes) of a variant's chain."""
     target: Target = variant.target
-    sessions = open_chain(variant.segments, target, threads)
+    sessions = open_chain(variant.segments, target, usable_processors())
     raw = run_chain(sessions, variant.segments, proof.images, lambda: None)
     return to_logits(raw, [file.logits for file in variant.segments])
 

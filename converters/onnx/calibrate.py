@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from msd_edge.converters.onnx.graph import consumers, make_model
-from msd_edge.converters.onnx.libraries import open_session, processors
+from msd_edge.converters.onnx.libraries import open_session
 from msd_edge.data.dataset import Images
 from msd_edge.errors import ExportError
+from msd_edge.processors import usable_processors
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +46,7 @@ def measure_ranges(model: ModelProto, images: Images) -> dict[str, Range]:
 
     low = np.full(len(tensors), np.inf, np.float32)
     high = -low
-    with ThreadPoolExecutor(processors()) as pool:
+    with ThreadPoolExecutor(usable_processors()) as pool:
         for found in pool.map(extremes, images):
             # fmin would drop a NaN, minimum keeps it
             low = np.minimum(low, found[: len(tensors)])

@@ -33,12 +33,6 @@ def onnxruntime() -> Any:
     return onnxruntime
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
 def open_session(data: bytes, *, threads: int) -> Any:
     """Return an onnxruntime session on the processor for a model in memory.
 

@@ -6,7 +6,6 @@ clips outliers), and bit-identical whether images come singly or in batches. On 
 the time of the inference itself, a third of what observing from Python takes.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from msd_edge.data.dataset import Images
 from msd_edge.errors import ExportError
+from msd_edge.processors import usable_processors
 
 from .flatbuffer import SIGNATURE, is_constant, only_signature, read, tensor_maps, text
 from .quiet import first_sentence, quiet
@@ -74,7 +74,7 @@ class _Observer:
             with quiet():
                 self._calibrator = calibrator.Calibrator(
                     data,
-                    num_threads=_threads(),
+                    num_threads=usable_processors(),
                     mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
                     qsv_update_func=qsv_utils.min_max_update,
                 )
@@ -112,11 +112,6 @@ class _Observer:
             if not np.isfinite(limits).all():
                 raise ExportError(f"{self._where}: the activations of {name} are not finite: {limits}.")
         return found
-
-
-def _threads() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _batch_size(model: Any) -> int:

@@ -1,6 +1,5 @@
 """Batches of raw images on the device: from one tensor that lives there, or streamed from disk one batch ahead."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from msd_edge.data.dataset import Images, ImageSet, MemorySet
 from msd_edge.errors import ConfigError
+from msd_edge.processors import usable_processors
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -49,7 +49,7 @@ class Feeder:
     def __init__(self, split: ImageSet, device: torch.device, workers: int = 0) -> None:
         self.split = split
         self.device = device
-        self.workers = workers if workers > 0 else min(8, _usable_processors())
+        self.workers = workers if workers > 0 else min(8, usable_processors())
         self.labels = torch.from_numpy(split.labels.copy()).to(device)
         self.images: Tensor | None = None
         if split.in_memory:
@@ -106,7 +106,3 @@ class Feeder:
 def _writable(images: Images) -> Images:
     """Return the same array, or a copy where torch could not share it."""
     return images if images.flags.writeable and images.flags.c_contiguous else images.copy()
-
-
-def _usable_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
