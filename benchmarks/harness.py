@@ -22,7 +22,7 @@ from msd_edge.benchmarks.results import Example, Results
 from msd_edge.benchmarks.results_io import Raw
 from msd_edge.bundle.manifest import Manifest, Variant
 from msd_edge.bundle.reader import Bundle
-from msd_edge.data.dataset import Dataset, hash_split
+from msd_edge.data.dataset import Dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError, DataError
 from msd_edge.runtime.open import RUNTIMES, choose_runtime
@@ -67,23 +67,45 @@ class Plan:
 def plan_bench(bundle: Bundle, dataset: Dataset, options: BenchOptions, device: BenchDevice) -> Plan:
     """Check everything that can be checked before work starts.
 
+    Args:
+        bundle: what is to be measured.
+        dataset: from ``bundle_dataset``.
+        options: how.
+        device: where.
+
     Raises:
         BundleError: a variant is not there or not calibrated.
         ConfigError: more threads than cores are allowed, or a variant does not run on that runtime.
-        DataError: the data is not what the bundle was made for.
+        DataError: there are no test images.
         RuntimeUnavailable: a runtime is not installed.
     """
-    variants = choose_variants(bundle, options)
-    _check_data(bundle, dataset, variants)
-    notes = device.check(options.threads)
+    variants, notes = check_options(bundle, options, device)
+    if not len(dataset.test):
+        raise DataError(f"{dataset.name}: the test split is empty; there is nothing to measure on.")
     return Plan(variants, select_images(dataset.test.labels, options.images), notes)
+
+
+def check_options(
+    bundle: Bundle, options: BenchOptions, device: BenchDevice
+) -> tuple[tuple[Variant, ...], tuple[str, ...]]:
+    """Check what can be checked without data, before it is loaded.
+
+    Returns:
+        The variants to measure, and what to say before.
+
+    Raises:
+        BundleError: a variant is not there or not calibrated.
+        ConfigError: more threads than cores are allowed, or a variant does not run on that runtime.
+        RuntimeUnavailable: a runtime is not installed.
+    """
+    return choose_variants(bundle, options), device.check(options.threads)
 
 
 def choose_variants(bundle: Bundle, options: BenchOptions) -> tuple[Variant, ...]:
     """Return the variants to measure.
 
     Raises:
-        BundleError: one is not there or not calibrated.
+        BundleError: one is not there, not calibrated, or calibrated on other images than the run kept for that.
         ConfigError: one that was named does not run on the runtime that was asked for, or none does.
         RuntimeUnavailable: its runtime is not installed.
     """
@@ -101,25 +123,14 @@ def choose_variants(bundle: Bundle, options: BenchOptions) -> tuple[Variant, ...
             f"{bundle.path}: {', '.join(bare)} {'has' if len(bare) == 1 else 'have'} no operating points; "
             f"run `msd-edge calibrate {bundle.path}`."
         )
+    kept = bundle.manifest.source.calibration_sha256
+    strange = [v.name for v in chosen if v.calibration is not None and v.calibration.split_sha256 != kept]
+    if strange:
+        raise BundleError(
+            f"{bundle.path}: {', '.join(strange)} {'was' if len(strange) == 1 else 'were'} calibrated on other images "
+            f"than the run's calibration split, so figures might flatter; run `msd-edge calibrate {bundle.path}`."
+        )
     return tuple(chosen)
-
-
-def _check_data(bundle: Bundle, dataset: Dataset, variants: Sequence[Variant]) -> None:
-    wanted = bundle.manifest.input
-    if dataset.classes != bundle.manifest.classes:
-        raise DataError(f"{dataset.name}: its classes are not those of {bundle.path}; name the data it was trained on.")
-    if dataset.image_shape != (wanted.height, wanted.width, wanted.channels):
-        raise DataError(
-            f"{dataset.name}: images are {dataset.image_shape}, and {bundle.path} takes "
-            f"{(wanted.height, wanted.width, wanted.channels)} (height, width, channels)."
-        )
-    if not len(dataset.test):
-        raise DataError(f"{dataset.name}: the test split is empty; there is nothing to measure on.")
-    digest = hash_split(dataset.test)
-    if any(v.calibration is not None and v.calibration.split_sha256 == digest for v in variants):
-        raise DataError(
-            f"{dataset.name}: the test split is what {bundle.path} was calibrated on; figures would flatter."
-        )
 
 
 def run_bench(

@@ -66,7 +66,7 @@ def bench(
     """Measure a bundle."""
     from msd_edge.benchmarks.data import bundle_dataset
     from msd_edge.benchmarks.devices import find_device
-    from msd_edge.benchmarks.harness import BenchOptions, choose_variants, plan_bench, run_bench
+    from msd_edge.benchmarks.harness import BenchOptions, check_options, plan_bench, run_bench
     from msd_edge.benchmarks.results_io import check_path, raw_path, write_results
     from msd_edge.bundle.reader import read_bundle
     from msd_edge.files import refuse_existing
@@ -82,7 +82,7 @@ def bench(
     options = BenchOptions(
         threads=threads, runtime=runtime, variants=tuple(variant or ()), images=images, seconds=seconds
     )
-    choose_variants(opened, options)  # before the data is loaded, which takes longer
+    check_options(opened, options, where)  # before the data is loaded, which takes longer
     dataset = bundle_dataset(opened, data)
     plan = plan_bench(opened, dataset, options, where)
     if not json:

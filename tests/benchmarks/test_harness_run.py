@@ -198,9 +198,14 @@ def test_a_runtime_takes_the_variants_that_it_runs(tmp_path: Path) -> None:
     assert [variant.name for variant in plan.variants] == ["onnx-int8"]
 
 
-def test_other_data_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(DataError, match="its classes are not those"):
-        plan_bench(bundle, make_dataset(classes=("x", "y", "z", "w")), QUICK, CpuDevice())
+def test_points_from_other_images_are_refused(tmp_path: Path) -> None:
+    """C7: test images as calibration images, whoever wrote the manifest."""
+    bundle = read_bundle(make_bundle(tmp_path / "b", variants=("tflite-int8",), calibration_sha256="1" * 64))
+    with pytest.raises(BundleError, match=r"tflite-int8 was calibrated on other images than the run's calibration"):
+        plan_bench(bundle, DATA, QUICK, CpuDevice())
+
+
+def test_without_test_images_there_is_nothing_to_measure(bundle: Bundle) -> None:
     empty = make_dataset(0)
     with pytest.raises(DataError, match="the test split is empty"):
         plan_bench(bundle, empty, QUICK, CpuDevice())

@@ -104,6 +104,7 @@ def test_more_threads_than_cores_are_refused(
 ) -> None:
     make_bundle(place / "b", variants=("tflite-int8",))
     monkeypatch.setattr(environment, "read_cores", lambda: Cores(8, 1, None))
+    monkeypatch.setattr("msd_edge.benchmarks.data.bundle_dataset", lambda bundle, data=None: pytest.fail("loaded"))
     assert run(["bench", "b", "--threads", "2"]) == 2
     assert "this process may use 1 of 8 cores (affinity allows 1); ask for at most 1." in capfd.readouterr().err
 
