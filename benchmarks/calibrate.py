@@ -10,10 +10,11 @@ from msd_edge.benchmarks import environment
 from msd_edge.benchmarks.results import Results
 from msd_edge.benchmarks.results_io import read_results
 from msd_edge.benchmarks.segment_times import time_segments
+from msd_edge.bundle.choices import closest
 from msd_edge.bundle.manifest import Calibration, LatencySource, RuleName, Variant
 from msd_edge.bundle.reader import Bundle
 from msd_edge.bundle.writer import replace_calibration
-from msd_edge.data.dataset import Dataset, ImageSet, hash_split
+from msd_edge.data.dataset import Dataset, ImageSet
 from msd_edge.data.select import select_images
 from msd_edge.errors import ConfigError, DataError
 from msd_edge.exits.fit import fit_calibration
@@ -57,11 +58,10 @@ class CalibrateOptions:
 
 @dataclass(frozen=True)
 class CalibratePlan:
-    """What will be done: variants, places of the images in the split, the split's SHA-256, latencies that are known."""
+    """What will be done: variants, places of the images in the split, latencies that are known, by variant."""
 
     variants: tuple[Variant, ...]
     places: Labels
-    split_sha256: str
     latencies: dict[str, LatencySource]
 
 
@@ -86,15 +86,15 @@ def check_options(bundle: Bundle, options: CalibrateOptions) -> dict[str, Latenc
 
     Raises:
         BundleError: a variant is not in the bundle.
-        ConfigError: an option is out of its range, or the results lack a variant.
+        ConfigError: an option is out of its range, or the results lack a variant or are of other files.
         RuntimeUnavailable: a runtime is not installed.
     """
     if options.rule not in RULES:
-        raise ConfigError(f"--rule {options.rule}: no such rule (known: {', '.join(RULES)}).")
+        raise ConfigError(f"--rule {options.rule}: no such rule{closest(options.rule, RULES)}.")
     if options.min_accuracy is not None and not 0 < options.min_accuracy <= 1:
-        raise ConfigError(f"--min-accuracy {options.min_accuracy}: give a share (0.93) or percent (93).")
+        raise ConfigError(f"--min-accuracy {options.min_accuracy:g}: give a share (0.93) or percent (93).")
     if options.max_ms is not None and not 0 < options.max_ms < float("inf"):
-        raise ConfigError(f"--max-ms {options.max_ms}: give milliseconds above 0.")
+        raise ConfigError(f"--max-ms {options.max_ms:g}: give milliseconds above 0.")
     if options.images is not None and options.images < 1:
         raise ConfigError(f"--images {options.images}: at least 1 is needed.")
     allowed = environment.read_cores().allowed
@@ -109,52 +109,53 @@ def check_options(bundle: Bundle, options: CalibrateOptions) -> dict[str, Latenc
     return {variant.name: latency_from(results, options.latency, bundle, variant) for variant in variants}
 
 
-def plan_calibration(bundle: Bundle, dataset: Dataset, options: CalibrateOptions) -> CalibratePlan:
-    """Check everything that can be checked before work starts; no image is read, the test split is not touched.
-
-    Raises:
-        BundleError: a variant is not in the bundle.
-        ConfigError: an option is out of its range, or the results lack a variant.
-        DataError: the calibration split is empty or not the one the bundle was exported with.
-        RuntimeUnavailable: a runtime is not installed.
-    """
-    latencies = check_options(bundle, options)
-    variants = _variants(bundle, options)
-    split = dataset.calibration
-    if not len(split):
-        raise DataError(f"{dataset.name}: the calibration split is empty.")
-    if dataset.classes != bundle.manifest.classes:
-        raise DataError(f"{dataset.name}: its classes are not those of {bundle.path}; name the data it was trained on.")
-    digest = hash_split(split)
-    for variant in variants:
-        if variant.accuracy.split_sha256 != digest:
-            raise DataError(
-                f"{dataset.name}: its calibration split is not the one that {variant.name} of {bundle.path} was "
-                "exported with; use the data it was trained on, or train and export anew."
-            )
-    limit = MOST_IMAGES if options.images is None else options.images
-    return CalibratePlan(variants, select_images(split.labels, limit), digest, latencies)
-
-
-def calibrate_bundle(bundle: Bundle, dataset: Dataset, options: CalibrateOptions, on_step: OnStep) -> CalibrateOutcome:
-    """Calibrate variants of a bundle on the outputs of their own files; written whole or not at all.
+def plan_calibration(
+    bundle: Bundle, dataset: Dataset, options: CalibrateOptions, latencies: dict[str, LatencySource]
+) -> CalibratePlan:
+    """Choose variants and images; no image is read, the test split is not touched.
 
     Args:
         bundle: the opened bundle.
-        dataset: the data it was trained on; only its calibration split is read.
+        dataset: from ``bundle_dataset``.
+        options: what to fit.
+        latencies: from ``check_options``.
+
+    Raises:
+        BundleError: a variant is not in the bundle.
+        DataError: the calibration split is empty.
+    """
+    split = dataset.calibration
+    if not len(split):
+        raise DataError(f"{dataset.name}: the calibration split is empty.")
+    limit = MOST_IMAGES if options.images is None else options.images
+    return CalibratePlan(_variants(bundle, options), select_images(split.labels, limit), latencies)
+
+
+def calibrate_bundle(
+    bundle: Bundle, dataset: Dataset, plan: CalibratePlan, options: CalibrateOptions, on_step: OnStep
+) -> CalibrateOutcome:
+    """Calibrate variants of a bundle on the outputs of their own files; written whole or not at all.
+
+    A wish is for the variants that were named. Where none was, those that cannot meet it do without the point
+    ``custom``, and a note says what they can reach.
+
+    Args:
+        bundle: the opened bundle.
+        dataset: from ``bundle_dataset``; only its calibration split is read.
+        plan: from ``plan_calibration``.
         options: what to fit.
         on_step: called with progress.
 
     Raises:
-        BundleError: a variant is unknown, a file damaged, or the bundle was changed meanwhile.
-        ConfigError: an option is wrong, or a wish cannot be met: the message says what can.
-        DataError: the split is not the one of the export, or outputs are not finite.
+        BundleError: a file is damaged, or the bundle was changed meanwhile.
+        ConfigError: a variant that was named, or every variant, cannot meet the wish: the message says what can.
+        DataError: outputs are not finite.
         RuntimeUnavailable: a runtime is missing or cannot run a file.
     """
-    plan = plan_calibration(bundle, dataset, options)
     macs = [info.chain_macs for info in bundle.manifest.exits]
     labels = dataset.calibration.labels[plan.places]
     found: dict[str, Calibration] = {}
+    unmet: dict[str, str] = {}
     notes: list[str] = []
     for variant in plan.variants:
         name = variant.name
@@ -164,6 +165,7 @@ def calibrate_bundle(bundle: Bundle, dataset: Dataset, options: CalibrateOptions
             on_step(name, len(labels), len(labels), "timing segments")
             latency = time_segments(bundle, name, options.rule, threads=options.threads, seconds=options.seconds)
         on_step(name, len(labels), len(labels), "fitting")
+        sentences: list[str] = []
         try:
             found[name] = fit_calibration(
                 options.rule,
@@ -171,13 +173,20 @@ def calibrate_bundle(bundle: Bundle, dataset: Dataset, options: CalibrateOptions
                 labels,
                 latency=latency,
                 chain_macs=macs,
-                split_sha256=plan.split_sha256,
+                split_sha256=bundle.manifest.source.calibration_sha256,
                 min_accuracy=options.min_accuracy,
                 max_ms=options.max_ms,
+                unmet=None if options.variants else sentences,
             )
         except (ConfigError, DataError) as problem:
             raise type(problem)(f"{bundle.path}: {name}: {problem}") from None
+        if sentences:
+            unmet[name] = sentences[0]
+            notes.append(f"{name}: it has no point custom: {sentences[0]}")
         notes += describe_limits(variant, found[name])
+    if len(unmet) == len(plan.variants):
+        said = [f"{name}: {sentence.removesuffix('.')}" for name, sentence in unmet.items()]
+        raise ConfigError(f"{bundle.path}: {'; '.join(said)}.")
     return CalibrateOutcome(replace_calibration(bundle, found), found, tuple(notes))
 
 
@@ -217,7 +226,7 @@ def latency_from(results: Results, path: Path, bundle: Bundle, variant: Variant)
     exit 1, 2, …; where noise makes a later exit cheaper, its segment counts as free.
 
     Raises:
-        ConfigError: the results are of another bundle or lack the variant.
+        ConfigError: the results are of another bundle or of other files, or lack the variant.
     """
     if results.bundle != bundle.manifest.name:
         raise ConfigError(f"{path}: these results are of the bundle {results.bundle}, not of {bundle.manifest.name}.")
@@ -231,6 +240,14 @@ def latency_from(results: Results, path: Path, bundle: Bundle, variant: Variant)
         raise ConfigError(
             f"{path}: {variant.name} has {len(bench.exits)} exits there, {len(variant.segments)} in {bundle.path}."
         )
+    for part, info in zip(bench.exits, bundle.manifest.exits, strict=True):
+        size = sum(segment.bytes for segment in variant.segments[: info.index])
+        if (part.chain_bytes, part.chain_macs) != (size, info.chain_macs):
+            raise ConfigError(
+                f"{path}: these results were measured on other files (exit {info.index} of {variant.name}: "
+                f"{part.chain_bytes:,} bytes and {part.chain_macs:,} MACs there, {size:,} and {info.chain_macs:,} in "
+                f"{bundle.path}); bench this bundle."
+            )
     whole = np.maximum.accumulate([(part.total or part.chain).median for part in bench.exits])
     return LatencySource(
         device=f"{results.device.name}, {results.device.processor}",

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from msd_edge.bundle.reader import Bundle
     from msd_edge.data.dataset import Dataset
 
-RULE_CHOICES = ("max-softmax", "entropy", "patience")
-
 EXAMPLES = """Fit temperatures and exit thresholds on the outputs of a bundle's files, and choose operating points.
 
 Points: full (never leaves early), lossless (trusted to lose nothing against the last exit), balanced and fast (trusted
-to stay within 0.5 and 2.0 points of it), custom (with --min-accuracy or --max-ms).
+to stay within 0.5 and 2.0 points of it), custom (with --min-accuracy or --max-ms; where no --variant is named, those
+that cannot meet the wish do without it).
 
 Examples:
 
@@ -66,10 +65,7 @@ def calibrate(
     verbose: VerboseOption = False,
 ) -> None:
     """Fit temperatures and exit thresholds, and choose operating points."""
-    common.choose("--rule", rule, RULE_CHOICES)
     wanted = None if min_accuracy is None else read_share(min_accuracy)
-    if max_ms is not None and not 0 < max_ms < float("inf"):
-        raise ConfigError(f"--max-ms {max_ms:g}: give milliseconds above 0.")
     path = bundle or common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export")
 
     from msd_edge.benchmarks.calibrate import CalibrateOptions, check_options, plan_calibration
@@ -86,9 +82,9 @@ def calibrate(
         threads=threads,
         images=images,
     )
-    check_options(opened, options)  # before the data is loaded, which may take a while
+    latencies = check_options(opened, options)  # before the data is loaded, which may take a while
     dataset = bundle_dataset(opened, data)
-    plan = plan_calibration(opened, dataset, options)
+    plan = plan_calibration(opened, dataset, options, latencies)
     if not json_:
         _describe(opened, dataset, plan, options, newest=bundle is None)
     if dry_run:
@@ -131,7 +127,7 @@ def _run(
             bar.done = names.index(name) * total + done
             bar.note(f"{name}: {text}")
 
-        return calibrate_bundle(bundle, dataset, options, on_step)
+        return calibrate_bundle(bundle, dataset, plan, options, on_step)
 
 
 def _describe(
@@ -199,7 +195,7 @@ def _plan_json(bundle: "Bundle", plan: "CalibratePlan") -> dict[str, Any]:
         "bundle": str(bundle.path),
         "variants": [one.name for one in plan.variants],
         "images": len(plan.places),
-        "split_sha256": plan.split_sha256,
+        "split_sha256": bundle.manifest.source.calibration_sha256,
         "dry_run": True,
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from msd_edge.bundle.manifest import Calibration, ExitCalibration, LatencySource, RuleName
 from msd_edge.errors import ConfigError, DataError
-from msd_edge.exits.front import budgeted_points, build_front, front_points, named_points
+from msd_edge.exits.front import OutOfReach, budgeted_points, build_front, front_points, named_points
 from msd_edge.exits.metrics import Labels, quality
 from msd_edge.exits.rules import Floats
 from msd_edge.exits.temperature import fit_temperature
@@ -52,6 +52,7 @@ def fit_calibration(
     split_sha256: str,
     min_accuracy: float | None = None,
     max_ms: float | None = None,
+    unmet: list[str] | None = None,
 ) -> Calibration:
     """Fit temperatures, then thresholds on the scaled logits, and choose the operating points.
 
@@ -64,9 +65,11 @@ def fit_calibration(
         split_sha256: names the split.
         min_accuracy: a share; adds the point ``custom``.
         max_ms: expected milliseconds; adds the point ``custom``.
+        unmet: gets a sentence on a wish that cannot be met, and there is no ``custom`` then; None: raise it.
 
     Raises:
-        ConfigError: a wish cannot be met, or numbers of exits differ.
+        OutOfReach: a wish cannot be met; the message says what can.
+        ConfigError: numbers of exits differ.
         DataError: there are no images, labels do not fit, or a logit is not finite.
     """
     if logits.ndim != 3 or len(labels) != len(logits):
@@ -80,13 +83,20 @@ def fit_calibration(
     exits = fit_exits(logits, labels)
     evidence = gather(rule, logits, labels, [part.temperature for part in exits], latency.segment_ms, chain_macs)
     front = build_front(evidence)
+    try:
+        points = named_points(front, min_accuracy=min_accuracy, max_ms=max_ms)
+    except OutOfReach as problem:
+        if unmet is None:
+            raise
+        unmet.append(str(problem))
+        points = named_points(front)
     return Calibration(
         rule=rule,
         images=len(labels),
         split_sha256=split_sha256,
         exits=exits,
         latency=latency,
-        points=named_points(front, min_accuracy=min_accuracy, max_ms=max_ms),
+        points=points,
         front=front_points(front),
         budgeted=budgeted_points(evidence),
     )

@@ -26,6 +26,10 @@ _LOOSER = 2.0  # odds
 _BATCH = 64
 
 
+class OutOfReach(ConfigError):
+    """A wish that no setting meets; the message says what can be reached."""
+
+
 @dataclass(frozen=True)
 class Front:
     """What was found on the calibration split.
@@ -50,18 +54,18 @@ class Front:
         """Return the cheapest setting with at least ``min_accuracy`` (share) that needs at most ``max_ms``.
 
         Raises:
-            ConfigError: there is none; the message says what can be reached.
+            OutOfReach: there is none; the message says what can be reached.
         """
         accuracies, times = self.accuracies(), self.settings.ms.tolist()
         good = [place for place, accuracy in enumerate(accuracies) if accuracy >= min_accuracy - 1e-12]
         if not good:
-            raise ConfigError(
+            raise OutOfReach(
                 f"an accuracy of {100 * min_accuracy:.2f} % cannot be reached: the best is {100 * accuracies[0]:.2f} % "
                 f"at {times[0]:.3f} ms on the calibration split."
             )
         found = good[-1]
         if times[found] > max_ms:
-            raise ConfigError(
+            raise OutOfReach(
                 f"{100 * min_accuracy:.2f} % within {max_ms:g} ms cannot be reached: that accuracy takes at least "
                 f"{times[found]:.3f} ms{self._best_within(max_ms)}."
             )
@@ -71,11 +75,11 @@ class Front:
         """Return the most accurate setting that needs at most ``max_ms`` on average.
 
         Raises:
-            ConfigError: even the fastest needs more; the message says how much.
+            OutOfReach: even the fastest needs more; the message says how much.
         """
         fitting = np.flatnonzero(self.settings.ms <= max_ms)
         if not len(fitting):
-            raise ConfigError(
+            raise OutOfReach(
                 f"{max_ms:g} ms cannot be reached: the fastest setting takes {self.settings.ms[-1]:.3f} ms "
                 f"({100 * self.accuracies()[-1]:.2f} %)."
             )
@@ -177,7 +181,7 @@ def named_points(
         max_ms: the expected milliseconds allowed.
 
     Raises:
-        ConfigError: the wish cannot be met; the message says what can.
+        OutOfReach: the wish cannot be met; the message says what can.
     """
     chosen = {"full": front.full, "lossless": front.lossless}
     for name, drop in (("balanced", BALANCED_DROP), ("fast", FAST_DROP)):

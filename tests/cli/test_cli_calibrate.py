@@ -1,6 +1,7 @@
 """``msd-edge calibrate``: what it says, what it refuses before work, what a machine reads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from msd_edge.benchmarks import calibrate as module
 from msd_edge.benchmarks import data as data_module
 from msd_edge.bundle.manifest import LatencySource
 from msd_edge.bundle.reader import read_bundle
-from msd_edge.bundle.writer import write_manifest
 from msd_edge.cli import app as cli
 from msd_edge.cli import calibrate as verb
 from msd_edge.cli.calibrate import read_share
@@ -30,15 +30,17 @@ def here(tmp_path, monkeypatch):
     split = MemorySet(pixels, labels, tuple(hash_image(image) for image in pixels))
     empty = MemorySet(pixels[:0], labels[:0], ())
     dataset = Dataset("tiny", tuple(f"class {c}" for c in "abcd"), (8, 12, 3), empty, split, empty)
-    bundle = read_bundle(make_bundle(tmp_path / "bundles" / "tiny", variants=("onnx-float32",), calibrated=False))
-    only = bundle.manifest.variants[0]
-    proof = only.accuracy.model_copy(update={"split_sha256": hash_split(split)})
-    variant = only.model_copy(update={"accuracy": proof})
-    write_manifest(bundle.path, bundle.manifest.model_copy(update={"variants": (variant,)}))
+    folder = make_bundle(
+        tmp_path / "bundles" / "tiny",
+        variants=("onnx-float32",),
+        calibrated=False,
+        calibration_sha256=hash_split(split),
+        test_sha256=hash_split(empty),
+    )
     source = LatencySource(device="here", threads=1, runtime="none", segment_ms=(1.0, 1.0, 1.0))
     monkeypatch.setattr(module, "time_segments", lambda *a, **k: source)
-    monkeypatch.setattr(data_module, "bundle_dataset", lambda bundle, data=None: dataset)
-    return bundle.path
+    monkeypatch.setattr(data_module, "load_dataset", lambda config: dataset)
+    return folder
 
 
 def test_it_says_what_it_took_what_it_found_and_what_comes_next(here, capsys):
@@ -53,6 +55,38 @@ def test_it_says_what_it_took_what_it_found_and_what_comes_next(here, capsys):
     assert out.splitlines()[-1] == "next     msd-edge bench"
     assert "\x1b" not in out + err  # a pipe gets no live line
     assert read_bundle(here).manifest.variants[0].calibration is not None
+
+
+def test_a_wish_that_one_variant_cannot_meet_is_a_note(here, capsys, monkeypatch):
+    make_bundle(
+        here.parent / "two",
+        variants=("onnx-int8", "onnx-float32"),
+        calibrated=False,
+        calibration_sha256=read_bundle(here).manifest.source.calibration_sha256,
+        test_sha256=read_bundle(here).manifest.source.test_sha256,
+    )
+    times = {"onnx-int8": (3.0, 3.0, 3.0), "onnx-float32": (1.0, 1.0, 1.0)}
+    monkeypatch.setattr(
+        module,
+        "time_segments",
+        lambda bundle, name, *a, **k: LatencySource(device="here", threads=1, runtime="none", segment_ms=times[name]),
+    )
+    assert cli.run(["calibrate", "bundles/two", "--max-ms", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("← --max-ms 2") == 1
+    assert "msd-edge: note: onnx-int8: it has no point custom: 2 ms cannot be reached: the fastest" in err
+    assert cli.run(["calibrate", "bundles/two", "--max-ms", "2", "--variant", "onnx-int8"]) == 2
+    assert "onnx-int8: 2 ms cannot be reached: the fastest setting takes 3.000 ms" in capsys.readouterr().err
+
+
+def test_other_images_than_the_runs_are_refused(here, capsys, monkeypatch):
+    dataset = data_module.load_dataset(None)
+    fewer = replace(dataset, calibration=dataset.calibration.select(np.arange(59)))
+    monkeypatch.setattr(data_module, "load_dataset", lambda config: fewer)
+    before = read_bundle(here).manifest_sha256
+    assert cli.run(["calibrate"]) == 2
+    assert "tiny: the calibration images are not those that the run of" in capsys.readouterr().err
+    assert read_bundle(here).manifest_sha256 == before
 
 
 def test_json_is_one_document(here, capsys):

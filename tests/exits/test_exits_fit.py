@@ -7,6 +7,7 @@ from support.simulated_logits import simulate
 from msd_edge.bundle.manifest import Calibration, LatencySource, TensorSpec
 from msd_edge.errors import ConfigError, DataError
 from msd_edge.exits.fit import fit_calibration
+from msd_edge.exits.front import OutOfReach
 from msd_edge.exits.limits import sharpest, unreachable
 from msd_edge.exits.rules import RULES, ExitRule, score
 
@@ -56,6 +57,15 @@ def test_a_handful_of_images_is_enough_to_run(rule, images):
 def test_a_wish_adds_a_point():
     _, _, found = fit(min_accuracy=0.7)
     assert next(point for point in found.points if point.name == "custom").accuracy >= 0.7
+
+
+def test_a_wish_out_of_reach_is_raised_or_noted():
+    with pytest.raises(OutOfReach, match=r"0\.01 ms cannot be reached: the fastest setting takes"):
+        fit(max_ms=0.01)
+    unmet = []
+    _, _, found = fit(max_ms=0.01, unmet=unmet)
+    assert [sentence[:26] for sentence in unmet] == ["0.01 ms cannot be reached:"]
+    assert found == fit()[2]
 
 
 def test_what_does_not_fit_is_refused():
