@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -91,18 +91,21 @@ class CpuDevice:
         """
         # Output goes to a file: a pipe that nobody empties would stop the worker in the middle of a measurement.
         with tempfile.TemporaryFile() as noise:
-            worker = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=noise,
-                env=worker_environment(job.threads),
-                start_new_session=True,
-            )
+            worker: subprocess.Popen[bytes] | None = None
             try:
+                with _hold_interrupts():
+                    worker = subprocess.Popen(
+                        self.command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=noise,
+                        env=worker_environment(job.threads),
+                        start_new_session=True,
+                    )
                 self._talk(worker, job, on_step, noise)
             finally:
-                _stop(worker)
+                if worker is not None:
+                    _stop(worker)
         try:
             return Report.model_validate_json(Path(job.report).read_bytes())
         except (OSError, ValidationError) as problem:
@@ -152,6 +155,22 @@ def worker_environment(threads: int) -> dict[str, str]:
         # What this process finds, the worker finds, whatever lies in the current folder.
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
+
+
+@contextlib.contextmanager
+def _hold_interrupts() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done: in the middle of starting a process nobody would know which to stop."""
+    if threading.current_thread() is not threading.main_thread():  # only the main one gets them
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _pump(stream: IO[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:

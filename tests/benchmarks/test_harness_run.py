@@ -2,6 +2,8 @@
 
 import base64
 import io
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -217,6 +219,22 @@ def test_errors_of_the_worker_arrive_as_they_are(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text() + "\n")
     with pytest.raises(BundleError, match="has changed since the bench began"):
         run(bundle)
+
+
+def test_ctrl_c_while_a_worker_starts_stops_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Pressed(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)  # type: ignore[call-overload]
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Pressed)
+    with pytest.raises(KeyboardInterrupt):
+        run(bundle)
+    assert [worker.returncode for worker in started] == [-signal.SIGTERM]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_progress_is_told(bundle: Bundle) -> None:
