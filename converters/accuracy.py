@@ -47,24 +47,32 @@ def measure_accuracy(found: Logits, proof: ProofSet, split_sha256: str) -> Accur
     for k in range(found.shape[1]):
         before = proof.reference[:, k].argmax(-1) == proof.labels
         now = found[:, k].argmax(-1) == proof.labels
+        lost, gained = int((before & ~now).sum()), int((~before & now).sum())
         exits.append(
             ExitAccuracy(
                 exit=k + 1,
                 reference=float(before.mean()),
                 exported=float(now.mean()),
-                p_value=sign_test(int((before & ~now).sum()), int((~before & now).sum())),
+                lost=lost,
+                gained=gained,
+                p_value=sign_test(lost, gained),
             )
         )
     return AccuracyProof(images=len(found), split_sha256=split_sha256, exits=tuple(exits))
 
 
 def find_drops(proof: AccuracyProof, max_drop: float) -> tuple[Drop, ...]:
-    """Return the exits that lost more than ``max_drop`` points where a paired test says that this is no chance."""
+    """Return the exits that lost more than ``max_drop`` points where a paired test says that this is no chance.
+
+    The images that may be lost count as gained in McNemar's test: asked is whether more were lost than that.
+    """
+    allowed = int(max_drop / 100 * proof.images + 1e-9)
     drops = []
     for entry in proof.exits:
         points = 100 * (entry.reference - entry.exported)
-        if points > max_drop + 1e-9 and entry.p_value < SIGNIFICANCE:
-            drops.append(Drop(entry.exit, points, entry.p_value))
+        p_value = sign_test(entry.lost, entry.gained + allowed)
+        if points > max_drop + 1e-9 and p_value < SIGNIFICANCE:
+            drops.append(Drop(entry.exit, points, p_value))
     return tuple(drops)
 
 

@@ -4,6 +4,8 @@ The graph is in QDQ form: float operators between QuantizeLinear and DequantizeL
 integer operators when it loads the file.
 """
 
+from typing import Any
+
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -108,7 +110,7 @@ def _quantize_inside(
         copy = ModelProto()
         copy.CopyFrom(model)
         add_infer_metadata(copy)  # the shapes are there: do not write the model to a disk and infer them again
-        overrides = {
+        overrides: dict[str, list[dict[str, Any]]] = {
             name: [
                 {
                     "quant_type": QuantType.QUInt8,
@@ -118,6 +120,8 @@ def _quantize_inside(
             ]
             for name, scale in inputs.items()
         }
+        for name in _image_weights(copy):
+            overrides[name] = [{"quant_type": QuantType.QInt8, "axis": 0, "reduce_range": True}]
         quantizer = QDQQuantizer(
             copy,
             per_channel=True,
@@ -135,6 +139,18 @@ def _quantize_inside(
         )
         quantized: ModelProto = quantizer.quantize_model()
     return quantized
+
+
+def _image_weights(model: ModelProto) -> list[str]:
+    """Return the weights of the layer that takes the image: they get 7 bits.
+
+    On x86 without VNNI onnxruntime adds pairs of uint8 x int8 products in 16 bits, which saturate where pixels near 255
+    meet weights near 127. Seen on a ResNet-20: 8 to 10 points of accuracy lost at every exit with 8 bits, none with 7.
+    Feature maps come near their own maximum too seldom for that; the accuracy gate watches them.
+    """
+    if all(value.name != "image" for value in model.graph.input):
+        return []
+    return [node.input[1] for node in model.graph.node if node.op_type in LAYERS][:1]
 
 
 def _open_input(nodes: list[NodeProto], name: str, scale: Scale) -> list[TensorProto]:

@@ -117,12 +117,15 @@ class MultiSignatureFile(FileEntry):
 class ExitAccuracy(Model):
     """Accuracy of one exit: the float network's and the file's on the same images.
 
-    ``p_value`` is McNemar's exact test, one-sided: how likely so many more errors are if the file were as good.
+    ``lost`` images were right and are wrong now, ``gained`` the other way round. ``p_value`` is McNemar's exact test,
+    one-sided: how likely so many more errors are if the file were as good.
     """
 
     exit: Annotated[int, Field(ge=1)]
     reference: Share
     exported: Share
+    lost: Annotated[int, Field(ge=0)]
+    gained: Annotated[int, Field(ge=0)]
     p_value: Share
 
 

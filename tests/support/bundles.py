@@ -160,7 +160,9 @@ def _variant(folder: Path, label: str, pieces: tuple[Piece, ...], steps: Sequenc
             operators={},
             signatures=tuple(f"segment_{index}" for index in range(1, len(pieces) + 1)),
         )
-    accuracies = tuple(ExitAccuracy(exit=k, reference=1, exported=1, p_value=1) for k in range(1, len(pieces) + 1))
+    accuracies = tuple(
+        ExitAccuracy(exit=k, reference=1, exported=1, lost=0, gained=0, p_value=1) for k in range(1, len(pieces) + 1)
+    )
     return Variant.model_validate(
         {
             "target": target,
