@@ -197,7 +197,8 @@ def _assemble(
         bundle=bundle.manifest.name,
         manifest_sha256=bundle.manifest_sha256,
         classes=bundle.manifest.classes,
-        data=f"{dataset.name}, {'all' if chosen == total else f'{chosen:,} of'} {total:,} test images",
+        # A report is passed on: it names the data, not the folders above it.
+        data=f"{Path(dataset.name).name}, {'all' if chosen == total else f'{chosen:,} of'} {total:,} test images",
         device=device.describe(),
         versions={"msd-edge": __version__, **installed_versions(_PACKAGES)},
         options={
