@@ -5,6 +5,7 @@ import io
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +246,30 @@ def test_progress_is_told(bundle: Bundle) -> None:
     assert steps[0][1].text == "loading"
     assert steps[-1][1].done == steps[-1][1].total == 16
     assert {name for name, _ in steps} == {"tflite-int8"}
+
+
+def test_a_worker_does_not_outlive_a_bench_that_was_killed() -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "worker = subprocess.Popen([sys.executable, '-P', '-m', 'msd_edge.benchmarks.worker'])\n"
+        "print(worker.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", program]
+    # The worker waits for its job on the pipe that this test holds open: only its parent's end can end it.
+    bench = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert bench.stdin is not None
+    assert bench.stdout is not None
+    worker = Path(f"/proc/{int(bench.stdout.readline())}")
+    started = time.monotonic()
+    while time.monotonic() < started + 60 and b"worker" not in (worker / "cmdline").read_bytes():
+        time.sleep(0.1)
+    time.sleep(2)  # past its imports, so that it has seen its parent
+    bench.kill()
+    bench.wait()
+    while time.monotonic() < started + 120 and worker.exists():
+        time.sleep(0.1)
+    gone = not worker.exists()
+    bench.stdin.close()
+    bench.stdout.close()
+    assert gone
