@@ -93,7 +93,8 @@ def test_moved_data_is_found_again_and_other_data_is_not(place: Path, capsys: py
     assert run(["eval", "r"]) == 2
     assert "s.npz" in capsys.readouterr().err
     assert run(["eval", "r", "--data", "moved.npz"]) == 0
-    arrays = dict(np.load("moved.npz"))
+    with np.load("moved.npz") as file:
+        arrays = dict(file)
     arrays["x_test"][0] ^= 1
     np.savez("other.npz", **arrays)
     assert run(["eval", "r", "--data", "other.npz"]) == 2
