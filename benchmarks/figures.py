@@ -153,6 +153,7 @@ def _figure_point(taken: Taken, point: OperatingPoint, answers: Answers) -> Casc
         total=total,
         expected_ms=point.expected_ms,
         expected_accuracy=point.accuracy,
+        expected_images=taken.calibration.images,
         expected_shares=point.exit_shares,
         mean_macs=float(macs[exits].mean()),
         simulation_agreement=float(np.mean(expected == exits)),

@@ -77,7 +77,8 @@ class CascadeBench(Model):
     """The cascade at one operating point on real test images, really stopping early.
 
     Per image: ``preprocess`` (raw uint8 image to the input tensor), ``inference`` (the segments invoked), ``decision``
-    (dequantize, softmax, compare), ``total`` (all of it). ``expected_*`` is what calibration promised.
+    (dequantize, softmax, compare), ``total`` (all of it). ``expected_*`` is what calibration promised, on
+    ``expected_images`` images.
     ``simulation_agreement``: share of images that left where the full outputs say they should.
     ``speedup``: how many times as long the last exit takes by wall clock, median over blocks of images that both went
     through in turns; the last exit in its faster form (its stand-alone file, or the chain that never leaves early).
@@ -97,6 +98,7 @@ class CascadeBench(Model):
     total: Timing
     expected_ms: Ms
     expected_accuracy: Share
+    expected_images: Annotated[int, Field(ge=1)] | None = None
     expected_shares: tuple[Share, ...]
     mean_macs: float
     simulation_agreement: Share

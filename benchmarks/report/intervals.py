@@ -19,6 +19,20 @@ def wilson(correct: int, images: int, z: float = Z_95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def differs(share: float, images: int, correct: int, of: int) -> bool:
+    """Return whether a share of ``images`` and ``correct`` of ``of`` other images differ beyond chance.
+
+    The 95 % interval of the difference is Newcombe's, built from Wilson's two (Newcombe 1998, method 10).
+    """
+    right = round(share * images)
+    (low, high), (other_low, other_high) = wilson(right, images), wilson(correct, of)
+    first, second = right / images, correct / of
+    gap = first - second
+    below = math.hypot(first - low, other_high - second)
+    above = math.hypot(high - first, second - other_low)
+    return not gap - below <= 0 <= gap + above
+
+
 def half_width(correct: int, images: int, z: float = Z_95) -> float:
     """Return half the width of Wilson's interval."""
     p, z2 = correct / images, z * z
