@@ -11,7 +11,7 @@ from msd_edge.benchmarks.results import SCHEMA_VERSION, Results
 from msd_edge.bundle.reader import explain
 from msd_edge.errors import ConfigError
 from msd_edge.files import read_json, write_bytes, write_json
-from msd_edge.typed import Model
+from msd_edge.typed import Model, publish_schema
 
 _RAW_LIMIT = 1 << 30
 
@@ -117,13 +117,7 @@ def read_raw(path: Path, results: Results) -> Raw:
 
 def results_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a results file."""
-    schema = Results.model_json_schema(mode="validation")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "title": f"msd-edge results, schema {SCHEMA_VERSION}",
-        "required": ["schema_version", *schema["required"]],
-    }
+    return publish_schema(Results, f"msd-edge results, schema {SCHEMA_VERSION}")
 
 
 def write_schema(folder: Path) -> Path:

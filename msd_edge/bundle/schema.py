@@ -5,17 +5,12 @@ from typing import Any
 
 from msd_edge.bundle.manifest import SCHEMA_VERSION, Manifest
 from msd_edge.files import write_json
+from msd_edge.typed import publish_schema
 
 
 def manifest_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of ``manifest.json``; cross-checks between fields are the reader's."""
-    schema = Manifest.model_json_schema(mode="validation")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "title": f"msd-edge bundle manifest, schema {SCHEMA_VERSION}",
-        "required": ["schema_version", *schema["required"]],
-    }
+    return publish_schema(Manifest, f"msd-edge bundle manifest, schema {SCHEMA_VERSION}")
 
 
 def write_schema(folder: Path) -> Path:

@@ -60,6 +60,7 @@ def export(
     verbose: VerboseOption = False,
 ) -> None:
     """Split, convert, quantize and prove."""
+    from msd_edge.bundle.reader import MANIFEST
     from msd_edge.converters.capability import parse_targets
 
     del config, verbose
@@ -85,7 +86,7 @@ def export(
         data=None if data is None else common.resolve_source(data),
     )
     pairs = plan_variants(options)
-    refuse_existing(options.out, overwrite=overwrite, marker="manifest.json")
+    refuse_existing(options.out, overwrite=overwrite, marker=MANIFEST)
     names = [f"{target}-{precision}" for target, precision in pairs]
     if not as_json:
         common.facts([("run", f"{path}{'' if named else ' (newest)'}")])
