@@ -11,6 +11,7 @@ from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, Verbo
 from msd_edge.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
+    from msd_edge.models.branches import BranchKind
     from msd_edge.training.config import Precision, RunInfo, Schedule
     from msd_edge.training.methods import Method
     from msd_edge.training.setup import Plan
@@ -50,6 +51,9 @@ def train(
         str | None,
         typer.Option(help="Where exits leave: stage:block (1:1,2:1), stem, or shares of the MACs (0.2,0.5)."),
     ] = None,
+    branch: Annotated[
+        str, typer.Option(help="What branches are made of: sampled (the paper's) or separable (cheaper).")
+    ] = "sampled",
     branch_interval: Annotated[
         int | None,
         typer.Option(min=1, help="Take every so-manieth block of a stage into a branch; default one a stage."),
@@ -99,7 +103,7 @@ def train(
     """Train a multi-exit network."""
     del verbose
     if list_archs:
-        from msd_edge.models.build import list_archs as names
+        from msd_edge.models.families import list_archs as names
 
         common.say("\n".join(names()))
         return
@@ -120,7 +124,7 @@ def train(
     else:
         if run is not None:
             raise ConfigError(f"{run}: a run is named with --resume only; --out says where a new one goes.")
-        _check_choices(given, arch, method, schedule, precision, compute)
+        _check_choices(given, arch, branch, method, schedule, precision, compute)
         if method == "single" and exits > 1:
             common.warn("--method single trains every exit as a network of its own: there is no cascade to export.")
         options = setup.TrainOptions(
@@ -137,6 +141,7 @@ def train(
             width=width,
             exits=exits,
             exits_at=exits_at,
+            branch=cast("BranchKind", branch),
             branch_interval=branch_interval,
             loss=LossConfig(
                 method=cast("Method", method),
@@ -216,13 +221,17 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
         _print_end(plan, trainer.best_epoch)
 
 
-def _check_choices(given: set[str], arch: str, method: str, schedule: str, precision: str, compute: str) -> None:
+def _check_choices(
+    given: set[str], arch: str, branch: str, method: str, schedule: str, precision: str, compute: str
+) -> None:
     from typing import get_args
 
-    from msd_edge.models.build import check_arch
+    from msd_edge.models.branches import BranchKind
+    from msd_edge.models.families import check_arch
     from msd_edge.training.config import Precision, Schedule
     from msd_edge.training.methods import METHODS
 
+    common.choose("--branch", branch, get_args(BranchKind))
     common.choose("--method", method, METHODS)
     common.choose("--schedule", schedule, get_args(Schedule))
     common.choose("--precision", precision, get_args(Precision))

@@ -9,6 +9,22 @@ def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
 
+def separable_pair(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """Return two depthwise-separable convolutions (Howard et al. 2017, arXiv 1704.04861), the first with ``stride``."""
+    return nn.Sequential(_separable(in_channels, out_channels, stride), _separable(out_channels, out_channels, 1))
+
+
+def _separable(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, padding=1, groups=in_channels, bias=False)
+    return nn.Sequential(
+        depthwise,
+        nn.BatchNorm2d(in_channels),
+        nn.ReLU(inplace=True),
+        conv_bn(in_channels, out_channels, 1),
+        nn.ReLU(inplace=True),
+    )
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al. 2016, fig. 5 left); a 1x1 projection where the shape changes."""
 

@@ -3,12 +3,47 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from torch import nn
 
 from msd_edge.errors import ModelError
+from msd_edge.models.blocks import separable_pair
 from msd_edge.models.cost import Shape, trace_cost
 from msd_edge.models.network import BackboneSpec, BlockSpec, Branch, MultiExitNetwork, Normalize
+
+BranchKind = Literal["sampled", "separable"]
+
+
+@dataclass(frozen=True)
+class BranchMaker:
+    """How branches are made.
+
+    Attributes:
+        kind: sampled: copies of the trunk's blocks (the paper's); separable: for each of these, two depthwise-separable
+            convolutions of the same stride and width, at a fraction of the cost.
+        interval: of sampling; None takes one block a stage.
+    """
+
+    kind: BranchKind = "sampled"
+    interval: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.interval is not None and self.interval < 1:
+            raise ModelError(f"--branch-interval {self.interval}: at least 1.")
+
+    def make_blocks(self, spec: BackboneSpec, place: "Place") -> tuple[BlockSpec, ...]:
+        """Return the blocks of the branch that leaves at ``place``."""
+        sampled = sample_branch(spec, place, self.interval)
+        if self.kind == "sampled":
+            return sampled
+        return tuple(_separate(block) for block in sampled)
+
+
+def _separate(block: BlockSpec) -> BlockSpec:
+    build = partial(separable_pair, block.in_channels, block.out_channels, block.stride)
+    return BlockSpec(build, block.in_channels, block.out_channels, block.stride)
 
 
 @dataclass(frozen=True, order=True)
@@ -123,7 +158,7 @@ def augment_backbone(
     classes: int,
     normalize: Normalize,
     image_shape: tuple[int, int, int],
-    interval: int | None = None,
+    make: BranchMaker,
 ) -> MultiExitNetwork:
     """Turn a single-classifier backbone into a multi-exit network.
 
@@ -133,10 +168,8 @@ def augment_backbone(
         classes: number of classes.
         normalize: raw pixels to the trunk's input.
         image_shape: (channels, height, width).
-        interval: sampling interval of the branches; None takes one block a stage.
+        make: how branches are made.
     """
-    if interval is not None and interval < 1:
-        raise ModelError(f"--branch-interval {interval}: at least 1.")
     ordered = [(Place(0, 0), spec.stem)]
     ordered += [(Place(s, b), block) for s, blocks in enumerate(spec.stages, 1) for b, block in enumerate(blocks, 1)]
     trunk: list[nn.Module] = []
@@ -149,10 +182,10 @@ def augment_backbone(
             continue
         trunk.append(nn.Sequential(*piece))
         piece = []
-        sampled = sample_branch(spec, place, interval)
-        channels = sampled[-1].out_channels if sampled else block.out_channels
+        made = make.make_blocks(spec, place)
+        channels = made[-1].out_channels if made else block.out_channels
         if channels != width:
             raise ModelError(f"exit at {place}: the branch ends {channels} channels wide, the trunk {width}.")
-        blocks = nn.Sequential(*(b.build() for b in sampled))
+        blocks = nn.Sequential(*(b.build() for b in made))
         branches.append(Branch(blocks, spec.head(channels), spec.feature_width(channels), classes))
     return MultiExitNetwork(normalize, trunk, branches, [str(p) for p in places], image_shape)

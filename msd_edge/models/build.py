@@ -7,12 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from msd_edge.bundle.choices import suggest
 from msd_edge.errors import ModelError
-from msd_edge.models.branches import augment_backbone, parse_places, spread_places
+from msd_edge.models.branches import BranchKind, BranchMaker, augment_backbone, parse_places, spread_places
 from msd_edge.models.cost import count_parameters, trace_cost
+from msd_edge.models.families import check_arch, describe_arch
 from msd_edge.models.network import BackboneSpec, Branch, MultiExitNetwork, Normalize
-from msd_edge.models.resnet import DEPTHS, describe_resnet, has_depth
 from msd_edge.typed import Model
 
 
@@ -24,6 +23,7 @@ class NetworkConfig(Model):
         width: channels of the first stage; None for the family's own.
         exits: how many, the last included.
         exits_at: where (``parse_places``); it then settles how many.
+        branch: what branches are made of (``BranchKind``).
         branch_interval: sampling interval of the branches; None takes one block a stage.
         classes: number of classes.
         image_shape: (channels, height, width).
@@ -34,6 +34,7 @@ class NetworkConfig(Model):
     width: Annotated[int, Field(ge=1, le=4096)] | None = None
     exits: Annotated[int, Field(ge=1)] = 3
     exits_at: str | None = None
+    branch: BranchKind = "sampled"
     branch_interval: Annotated[int, Field(ge=1)] | None = None
     classes: Annotated[int, Field(ge=2)]
     image_shape: tuple[int, int, int]
@@ -51,23 +52,6 @@ class ExitCost:
     parameters: int
 
 
-def list_archs() -> tuple[str, ...]:
-    """Return the names of the known networks; ``resnetD`` exists for any D of 6n+2."""
-    return tuple(f"resnet{depth}" for depth in DEPTHS)
-
-
-def check_arch(arch: str) -> None:
-    """Raise when there is no such network; the closest one is offered.
-
-    Raises:
-        ModelError: there is none.
-    """
-    depth = arch.removeprefix("resnet")
-    if not arch.startswith("resnet") or not (depth.isascii() and depth.isdigit()) or not has_depth(int(depth)):
-        hint = suggest(arch, list_archs())
-        raise ModelError(f"--arch {arch}: no such network{hint or '.'} `msd-edge train --list-archs` shows all.")
-
-
 def describe_backbone(config: NetworkConfig) -> BackboneSpec:
     """Describe the backbone that a configuration names.
 
@@ -76,7 +60,7 @@ def describe_backbone(config: NetworkConfig) -> BackboneSpec:
     """
     check_arch(config.arch)
     channels, height, width = config.image_shape
-    return describe_resnet(int(config.arch.removeprefix("resnet")), config.width, channels, min(height, width))
+    return describe_arch(config.arch, config.width, channels, min(height, width))
 
 
 def build_network(config: NetworkConfig) -> MultiExitNetwork:
@@ -90,8 +74,9 @@ def build_network(config: NetworkConfig) -> MultiExitNetwork:
         places = parse_places(spec, config.exits_at, config.image_shape)
     else:
         places = spread_places(spec, config.exits)
+    make = BranchMaker(config.branch, config.branch_interval)
     network = augment_backbone(
-        spec, places, config.classes, Normalize(config.mean, config.std), config.image_shape, config.branch_interval
+        spec, places, config.classes, Normalize(config.mean, config.std), config.image_shape, make
     )
     initialise(network)
     return network

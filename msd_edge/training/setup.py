@@ -14,6 +14,7 @@ from msd_edge.data.dataset import Dataset, hash_split
 from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError
+from msd_edge.models.branches import BranchKind
 from msd_edge.models.build import ExitCost, NetworkConfig, build_network, measure_costs, probe
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, TrainConfig
 from msd_edge.training.layout import miscomputes_channels_last
@@ -37,6 +38,7 @@ class TrainOptions:
     width: int | None
     exits: int
     exits_at: str | None
+    branch: BranchKind
     branch_interval: int | None
     loss: LossConfig
     optim: OptimConfig
@@ -73,6 +75,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         width=options.width,
         exits=options.exits,
         exits_at=options.exits_at,
+        branch=options.branch,
         branch_interval=options.branch_interval,
         classes=len(dataset.classes),
         image_shape=(channels, height, width),

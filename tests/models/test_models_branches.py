@@ -5,11 +5,11 @@ from torch import nn
 
 from msd_edge.errors import ModelError
 from msd_edge.models.branches import Place, all_places, mac_shares, parse_places, sample_branch, spread_places
-from msd_edge.models.build import NetworkConfig, SeparateExits, build_network, list_archs, measure_costs, probe
-from msd_edge.models.resnet import describe_resnet
+from msd_edge.models.build import NetworkConfig, SeparateExits, build_network, measure_costs, probe
+from msd_edge.models.families import describe_arch, list_archs
 from msd_edge.segments import cut, standalone
 
-SPEC = describe_resnet(20, 4, 3, 16)
+SPEC = describe_arch("resnet20", 4, 3, 16)
 
 
 def config(**changes: object) -> NetworkConfig:
@@ -28,7 +28,7 @@ def test_default_exits_leave_at_the_ends_of_stages() -> None:
     assert [str(p) for p in spread_places(SPEC, 3)] == ["1:3", "2:3", "3:3"]
     assert [str(p) for p in spread_places(SPEC, 4)] == ["stem", "1:3", "2:3", "3:3"]
     assert [str(p) for p in spread_places(SPEC, 1)] == ["3:3"]
-    assert spread_places(describe_resnet(18, 4, 3, 32), 2)[0] == Place(2, 2)
+    assert spread_places(describe_arch("resnet18", 4, 3, 32), 2)[0] == Place(2, 2)
 
 
 @pytest.mark.parametrize("exits", range(1, 11))

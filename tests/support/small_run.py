@@ -32,6 +32,7 @@ def train_small_run(folder: Path, data: Path, *, epochs: int = 4, exits: int = 3
         width=8,
         exits=exits,
         exits_at=None,
+        branch="sampled",
         branch_interval=None,
         loss=LossConfig(),
         optim=OptimConfig(epochs=epochs, batch_size=32, lr=0.1),

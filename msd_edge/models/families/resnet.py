@@ -15,24 +15,29 @@ _IMAGENET_DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int
 }
 _DEEPEST = 1202
 # Those of the papers; any depth of 6n+2 can be built.
-DEPTHS = tuple(sorted((8, 14, 20, 26, 32, 38, 44, 56, 110, *_IMAGENET_DEPTHS)))
+ARCHS = tuple(f"resnet{depth}" for depth in sorted((8, 14, 20, 26, 32, 38, 44, 56, 110, *_IMAGENET_DEPTHS)))
 
 
-def has_depth(depth: int) -> bool:
-    """Return whether there is a ResNet of this depth."""
-    return depth in _IMAGENET_DEPTHS or (8 <= depth <= _DEEPEST and depth % 6 == 2)
+def has_arch(arch: str) -> bool:
+    """Return whether this names a ResNet of a depth that exists."""
+    depth = arch.removeprefix("resnet")
+    if not arch.startswith("resnet") or not (depth.isascii() and depth.isdigit()):
+        return False
+    return int(depth) in _IMAGENET_DEPTHS or (8 <= int(depth) <= _DEEPEST and int(depth) % 6 == 2)
 
 
-def describe_resnet(depth: int, width: int | None, in_channels: int, side: int) -> BackboneSpec:
+def describe(arch: str, width: int | None, in_channels: int, side: int) -> BackboneSpec:
     """Describe a ResNet.
 
     Args:
-        depth: 6n+2 for the CIFAR family (three stages, basic blocks; 50 is ResNet-50), or 10, 18, 34, 50.
+        arch: ``resnetD``, D being 6n+2 for the CIFAR family (three stages, basic blocks; 50 is ResNet-50), or 10, 18,
+            34, 50.
         width: channels of the first stage; None for the paper's (16 for the CIFAR family, 64 for the others).
         in_channels: of the image.
         side: the shorter side of the image; up to 64 pixels the stem keeps the resolution, up to 128 it halves it,
             beyond that it is the paper's 7x7 and pooling, a quarter.
     """
+    depth = int(arch.removeprefix("resnet"))
     if depth in _IMAGENET_DEPTHS:
         block, counts = _IMAGENET_DEPTHS[depth]
         base = width or 64
@@ -50,7 +55,7 @@ def describe_resnet(depth: int, width: int | None, in_channels: int, side: int) 
             stage.append(_describe_block(block, channels, base << place, stride))
             channels = stage[-1].out_channels
         stages.append(tuple(stage))
-    return BackboneSpec(f"resnet{depth}", stem, tuple(stages), head=_pool)
+    return BackboneSpec(arch, stem, tuple(stages), head=_pool)
 
 
 def _describe_block(block: type[BasicBlock] | type[Bottleneck], in_channels: int, width: int, stride: int) -> BlockSpec:
