@@ -140,16 +140,30 @@ def sample_branch(spec: BackboneSpec, place: Place, interval: int | None) -> tup
 
     From each stage that remains, the blocks 1, 1 + interval, 1 + 2·interval, … are taken, each as a fresh copy with its
     stride and width; by default (None) the interval is the stage's length, which takes the down-sampling block alone.
-    Inside the stage it leaves from, counting goes on from its own block. Nothing is shared with the trunk.
+    Inside the stage it leaves from, counting goes on from its own block. Where widths grow inside a stage, a block is
+    built between the widths at both ends of the run it stands for. Nothing is shared with the trunk.
     """
     chosen: list[BlockSpec] = []
+    channels = (spec.stages[place.stage - 1][place.block - 1] if place.stage else spec.stem).out_channels
     for number, blocks in enumerate(spec.stages, 1):
+        if number < place.stage:
+            continue
         step = interval or len(blocks)
-        if number == place.stage:
-            chosen += blocks[place.block - 1 + step :: step]
-        elif number > place.stage:
-            chosen += blocks[::step]
+        first = place.block - 1 + step if number == place.stage else 0
+        for start in range(first, len(blocks), step):
+            chosen.append(_stand_for(blocks[start : start + step], channels))
+            channels = chosen[-1].out_channels
     return tuple(chosen)
+
+
+def _stand_for(run: Sequence[BlockSpec], channels: int) -> BlockSpec:
+    """Return the first block of a run, between the widths ``channels`` and that of the run's end."""
+    first, out_channels = run[0], run[-1].out_channels
+    if first.between is None or (first.in_channels, first.out_channels) == (channels, out_channels):
+        return first
+    return BlockSpec(
+        partial(first.between, channels, out_channels), channels, out_channels, first.stride, first.between
+    )
 
 
 def augment_backbone(

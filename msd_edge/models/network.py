@@ -17,13 +17,16 @@ from torch import Tensor, nn
 class BlockSpec:
     """One block of a stage: how to build it anew (the trunk and every sampled branch get their own), and its width.
 
-    ``stride``: by how much it shrinks height and width.
+    ``stride``: by how much it shrinks height and width. ``between``: builds the same block between other widths, given
+    (in_channels, out_channels); a stage whose width grows from block to block must have it, so that a branch can let
+    one block stand for several.
     """
 
     build: Callable[[], nn.Module]
     in_channels: int
     out_channels: int
     stride: int = 1
+    between: Callable[[int, int], nn.Module] | None = None
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def test_segments_and_stand_alone_exits_equal_the_whole(exits_at: str | None) ->
 
 
 def test_padding_of_the_large_stem_is_exact() -> None:
-    from msd_edge.models.resnet import _large_stem
+    from msd_edge.models.families.resnet import _large_stem
 
     torch.manual_seed(1)
     stem = _large_stem(3, 4).eval()
