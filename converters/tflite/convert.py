@@ -42,22 +42,22 @@ class TfliteConverter:
         import torch
 
         pieces = cut(copy.deepcopy(network).cpu().eval())
-        x = torch.zeros(1, *network.image_shape)
+        given: tuple[torch.Tensor, ...] = (torch.zeros(1, *network.image_shape),)
         files = []
         for piece in pieces:
             where = f"segment {piece.index} of {len(pieces)}"
             step(f"{where} → tflite float32")
             with torch.no_grad():
-                outputs = piece(x)
-            model = read(_convert(piece, x, outputs, where))
+                outputs = piece(*given)
+            model = read(_convert(piece, given, outputs, where))
             with _named(where):
-                rename_io(model, (piece.input_name,), piece.output_names)
+                rename_io(model, piece.input_names, piece.output_names)
             fold_transposes(model)
             model = join([model], outputs=piece.output_names)
             name_layers(model)
             refuse_transposes(model, where)
             files.append(write(model))
-            x = outputs[-1]
+            given = outputs[1:]
         return PreparedTflite(files, network.image_shape)
 
 
@@ -162,15 +162,17 @@ class PreparedTflite:
         return self._ranges[key]
 
 
-def _convert(piece: Segment, x: Any, outputs: Sequence[Any], where: str) -> bytes:
+def _convert(piece: Segment, given: Sequence[Any], outputs: Sequence[Any], where: str) -> bytes:
     """Return one segment as litert-torch makes it, taking and giving NHWC."""
+    inputs = [place for place, value in enumerate(given) if value.ndim == 4]
     maps = [place for place, output in enumerate(outputs) if output.ndim == 4]
     try:
         with quiet(), no_garbage_collection():
             import litert_torch
 
-            nhwc = litert_torch.to_channel_last_io(piece, args=[0], outputs=maps).eval()
-            model = litert_torch.convert(nhwc, (x.permute(0, 2, 3, 1).contiguous(),))
+            nhwc = litert_torch.to_channel_last_io(piece, args=inputs, outputs=maps).eval()
+            taken = tuple(x.permute(0, 2, 3, 1).contiguous() if x.ndim == 4 else x for x in given)
+            model = litert_torch.convert(nhwc, taken)
             return bytes(model.model_content())
     except ImportError as problem:
         raise ExportError(f"TFLite needs {problem.name}; install it with: pip install 'msd-edge[export]'.") from None

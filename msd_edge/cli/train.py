@@ -12,6 +12,7 @@ from msd_edge.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from msd_edge.models.branches import BranchKind
+    from msd_edge.models.build import ArchOption
     from msd_edge.training.config import Precision, RunInfo, Schedule
     from msd_edge.training.methods import Method
     from msd_edge.training.setup import Plan
@@ -45,6 +46,10 @@ def train(
         str, typer.Option(help="digits, cifar10, cifar100, fashion-mnist, FILE.npz or a folder.")
     ] = "digits",
     arch: Annotated[str, typer.Option(help="The network; --list-archs shows all.")] = "resnet20",
+    arch_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A setting of the network (msdnet: growth=12); repeatable."),
+    ] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage.")] = None,
     exits: Annotated[int, typer.Option(min=1, help="How many exits, the last included.")] = 3,
     exits_at: Annotated[
@@ -103,7 +108,7 @@ def train(
     """Train a multi-exit network."""
     del verbose
     if list_archs:
-        from msd_edge.models.families import list_archs as names
+        from msd_edge.models.archs import list_archs as names
 
         common.say("\n".join(names()))
         return
@@ -138,6 +143,7 @@ def train(
                 memory_gib=memory_gib,
             ),
             arch=arch,
+            arch_options=_read_arch_options(arch_option or []),
             width=width,
             exits=exits,
             exits_at=exits_at,
@@ -226,8 +232,8 @@ def _check_choices(
 ) -> None:
     from typing import get_args
 
+    from msd_edge.models.archs import check_arch
     from msd_edge.models.branches import BranchKind
-    from msd_edge.models.families import check_arch
     from msd_edge.training.config import Precision, Schedule
     from msd_edge.training.methods import METHODS
 
@@ -260,6 +266,22 @@ def _read_size(text: str | None) -> tuple[int, int] | None:
         raise ConfigError(f"--image-size {text}: one side (224) or height x width (96x128), in pixels.")
     sides = [int(part) for part in parts]
     return sides[0], sides[-1]
+
+
+def _read_arch_options(texts: list[str]) -> "dict[str, ArchOption]":
+    found: dict[str, ArchOption] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not sign or not name or not value.strip():
+            raise ConfigError(f"--arch-option {text}: a setting is NAME=VALUE, such as growth=12.")
+        if name in found:
+            raise ConfigError(f"--arch-option {text}: {name} is given twice.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value.strip()
+    return found
 
 
 def _explicit(context: typer.Context) -> set[str]:

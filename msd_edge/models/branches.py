@@ -129,8 +129,9 @@ def mac_shares(spec: BackboneSpec, image_shape: Shape) -> tuple[float, ...]:
     costs = []
     shape: Shape = image_shape
     for block in (spec.stem, *(b for stage in spec.stages for b in stage)):
-        macs, shape = trace_cost(block.build(), shape)
-        costs.append(macs)
+        cost = trace_cost(block.build(), shape)
+        costs.append(cost.macs)
+        shape = cost.shapes[-1]
     total = sum(costs)
     return tuple(sum(costs[: i + 1]) / total for i in range(len(costs)))
 

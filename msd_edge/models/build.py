@@ -1,18 +1,24 @@
 """Builds networks by name, and says what they cost."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
+from msd_edge.bundle.reader import explain
 from msd_edge.errors import ModelError
+from msd_edge.models import msdnet
+from msd_edge.models.archs import check_arch
 from msd_edge.models.branches import BranchKind, BranchMaker, augment_backbone, parse_places, spread_places
 from msd_edge.models.cost import count_parameters, trace_cost
-from msd_edge.models.families import check_arch, describe_arch
-from msd_edge.models.network import BackboneSpec, Branch, MultiExitNetwork, Normalize
+from msd_edge.models.families import describe_arch
+from msd_edge.models.network import Branch, MultiExitNetwork, Normalize, Stack
 from msd_edge.typed import Model
+
+ArchOption = bool | int | float | str | tuple[int, ...]
 
 
 class NetworkConfig(Model):
@@ -23,6 +29,7 @@ class NetworkConfig(Model):
         width: channels of the first stage; None for the family's own.
         exits: how many, the last included.
         exits_at: where (``parse_places``); it then settles how many.
+        arch_options: settings of the network itself, such as MSDNet's ``growth``.
         branch: what branches are made of (``BranchKind``).
         branch_interval: sampling interval of the branches; None takes one block a stage.
         classes: number of classes.
@@ -32,6 +39,7 @@ class NetworkConfig(Model):
 
     arch: str = "resnet20"
     width: Annotated[int, Field(ge=1, le=4096)] | None = None
+    arch_options: dict[str, ArchOption] = Field(default_factory=dict)
     exits: Annotated[int, Field(ge=1)] = 3
     exits_at: str | None = None
     branch: BranchKind = "sampled"
@@ -44,23 +52,25 @@ class NetworkConfig(Model):
 
 @dataclass(frozen=True)
 class ExitCost:
-    """What an exit costs: ``macs`` stand-alone, ``chain_macs`` with every branch passed before, ``parameters``."""
+    """What an exit costs for one image.
+
+    Attributes:
+        place: where it leaves.
+        macs: multiply-accumulates, stand-alone.
+        chain_macs: with every branch passed before.
+        branch_macs: of its own branch.
+        parameters: stand-alone.
+        activations: values that convolutions and linear layers give, stand-alone.
+        handed: values handed on to the next segment; 0 for the last.
+    """
 
     place: str
     macs: int
     chain_macs: int
+    branch_macs: int
     parameters: int
-
-
-def describe_backbone(config: NetworkConfig) -> BackboneSpec:
-    """Describe the backbone that a configuration names.
-
-    Raises:
-        ModelError: there is no such network.
-    """
-    check_arch(config.arch)
-    channels, height, width = config.image_shape
-    return describe_arch(config.arch, config.width, channels, min(height, width))
+    activations: int
+    handed: int
 
 
 def build_network(config: NetworkConfig) -> MultiExitNetwork:
@@ -69,17 +79,43 @@ def build_network(config: NetworkConfig) -> MultiExitNetwork:
     Raises:
         ModelError: the network or a place does not exist.
     """
-    spec = describe_backbone(config)
+    check_arch(config.arch)
+    normalize = Normalize(config.mean, config.std)
+    if config.arch == msdnet.ARCH:
+        options = _read_options(config)
+        network = msdnet.build_msdnet(options, config.exits, config.classes, normalize, config.image_shape)
+        initialise(network)
+        return network
+    if config.arch_options:
+        raise ModelError(f"--arch-option {next(iter(config.arch_options))}: {config.arch} has no such setting.")
+    channels, height, width = config.image_shape
+    spec = describe_arch(config.arch, config.width, channels, min(height, width))
     if config.exits_at is not None:
         places = parse_places(spec, config.exits_at, config.image_shape)
     else:
         places = spread_places(spec, config.exits)
     make = BranchMaker(config.branch, config.branch_interval)
-    network = augment_backbone(
-        spec, places, config.classes, Normalize(config.mean, config.std), config.image_shape, make
-    )
+    network = augment_backbone(spec, places, config.classes, normalize, config.image_shape, make)
     initialise(network)
     return network
+
+
+def _read_options(config: NetworkConfig) -> msdnet.MsdnetOptions:
+    """Return MSDNet's settings, and refuse those that are other networks'.
+
+    Raises:
+        ModelError: a setting is unknown, out of range, or not one of this network.
+    """
+    others = {"--exits-at": config.exits_at, "--width": config.width, "--branch-interval": config.branch_interval}
+    for name, value in others.items():
+        if value is not None:
+            raise ModelError(f"{name}: {config.arch} has classifiers of its own, one a block; --exits says how many.")
+    if config.branch != "sampled":
+        raise ModelError(f"--branch {config.branch}: {config.arch} has classifiers of its own.")
+    try:
+        return msdnet.MsdnetOptions.model_validate(config.arch_options)
+    except ValidationError as problem:
+        raise ModelError(f"--arch-option: {config.arch}: {explain(problem)}") from None
 
 
 class SeparateExits(nn.Module):
@@ -96,7 +132,7 @@ class SeparateExits(nn.Module):
             network = build_network(config)
             last = network.branches[index]
             assert isinstance(last, Branch)
-            trunk = nn.Sequential(*list(network.trunk)[: index + 1])
+            trunk = Stack(*list(network.trunk)[: index + 1])
             place = network.places[index]
             self.paths.append(MultiExitNetwork(network.normalize, [trunk], [last], [place], network.image_shape))
         self.places = network.places
@@ -131,16 +167,28 @@ def initialise(network: nn.Module) -> None:
 def measure_costs(network: MultiExitNetwork) -> tuple[ExitCost, ...]:
     """Return what each exit costs, for one image of the network's size."""
     costs = []
-    shape: tuple[int, ...] = network.image_shape
-    trunk_macs = passed = 0
+    shapes: tuple[tuple[int, ...], ...] = (network.image_shape,)
+    trunk_macs = trunk_values = passed = 0
     modules: list[nn.Module] = []
-    for place, piece, branch in zip(network.places, network.trunk, network.branches, strict=True):
-        macs, shape = trace_cost(piece, shape)
-        trunk_macs += macs
+    for index, (piece, branch) in enumerate(zip(network.trunk, network.branches, strict=True), 1):
+        cost = trace_cost(piece, *shapes)
+        shapes = cost.shapes
+        trunk_macs += cost.macs
+        trunk_values += cost.activations
         modules.append(piece)
-        own, _ = trace_cost(branch, shape)
-        costs.append(ExitCost(place, trunk_macs + own, trunk_macs + own + passed, count_parameters(*modules, branch)))
-        passed += own
+        own = trace_cost(branch, shapes[-1])
+        costs.append(
+            ExitCost(
+                place=network.places[index - 1],
+                macs=trunk_macs + own.macs,
+                chain_macs=trunk_macs + own.macs + passed,
+                branch_macs=own.macs,
+                parameters=count_parameters(*modules, branch),
+                activations=trunk_values + own.activations,
+                handed=0 if index == network.exits else sum(math.prod(shape) for shape in shapes),
+            )
+        )
+        passed += own.macs
     return tuple(costs)
 
 

@@ -4,6 +4,9 @@
                                   └ branch 1  └ branch 2
 
 The last "branch" is the network's own head. Everything a backbone must tell is in ``BackboneSpec``.
+
+What one piece of the trunk hands to the next is a tuple of feature maps, one for most networks, one a scale for MSDNet;
+the branch takes the last of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -101,13 +104,32 @@ class Branch(nn.Module):
         return logits
 
 
+State = tuple[Tensor, ...]
+
+
+def advance(piece: nn.Module, state: State) -> State:
+    """Run a piece of the trunk on what the one before handed on; a single tensor counts as a tuple of one."""
+    out = piece(*state)
+    return out if isinstance(out, tuple) else (out,)
+
+
+class Stack(nn.Sequential):
+    """Modules one after the other that hand a tuple of feature maps on."""
+
+    def forward(self, *state: Tensor) -> State:
+        """Run one layer after the other."""
+        for layer in self:
+            state = advance(layer, state)
+        return state
+
+
 class MultiExitNetwork(nn.Module):
     """A network with N exits, ordered from early to late.
 
     Attributes:
         normalize: raw pixels to the trunk's input.
-        trunk: N pieces; piece k takes piece k-1's feature map.
-        branches: N branches; branch k takes piece k's feature map.
+        trunk: N pieces; piece k takes the feature maps that piece k-1 gives, and returns a tensor or a tuple of them.
+        branches: N branches; branch k takes the last of piece k's feature maps.
         places: where each exit leaves, as text ("1:1": stage 1, block 1).
         image_shape: (channels, height, width) it was built for.
     """
@@ -141,12 +163,12 @@ class MultiExitNetwork(nn.Module):
         Returns:
             The logits (batch, classes) of every exit, and the pooled features (batch, features) behind them.
         """
-        x = self.normalize(images)
+        state: State = (self.normalize(images),)
         logits, features = [], []
         for piece, branch in zip(self.trunk, self.branches, strict=True):
             assert isinstance(branch, Branch)
-            x = piece(x)
-            pooled = branch.features(x)
+            state = advance(piece, state)
+            pooled = branch.features(state[-1])
             logits.append(branch.classifier(pooled))
             features.append(pooled)
         return tuple(logits), tuple(features)

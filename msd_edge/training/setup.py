@@ -15,7 +15,7 @@ from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError
 from msd_edge.models.branches import BranchKind
-from msd_edge.models.build import ExitCost, NetworkConfig, build_network, measure_costs, probe
+from msd_edge.models.build import ArchOption, ExitCost, NetworkConfig, build_network, measure_costs, probe
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, TrainConfig
 from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
@@ -35,6 +35,7 @@ class TrainOptions:
 
     data: DataConfig
     arch: str
+    arch_options: dict[str, ArchOption]
     width: int | None
     exits: int
     exits_at: str | None
@@ -72,6 +73,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
     mean, std = pixel_statistics(dataset.train)
     network = NetworkConfig(
         arch=options.arch,
+        arch_options=options.arch_options,
         width=options.width,
         exits=options.exits,
         exits_at=options.exits_at,

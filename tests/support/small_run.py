@@ -32,6 +32,7 @@ def train_small_run(folder: Path, data: Path, *, epochs: int = 4, exits: int = 3
         width=8,
         exits=exits,
         exits_at=None,
+        arch_options={},
         branch="sampled",
         branch_interval=None,
         loss=LossConfig(),

@@ -45,6 +45,7 @@ def options(data: Path, **changes: object) -> TrainOptions:
         "width": 4,
         "exits": 3,
         "exits_at": None,
+        "arch_options": {},
         "branch": "sampled",
         "branch_interval": None,
         "loss": loss,

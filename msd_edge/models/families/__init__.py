@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from msd_edge.bundle.choices import suggest
-from msd_edge.errors import ModelError
 from msd_edge.models.families import airbench, resnet
 from msd_edge.models.network import BackboneSpec
 
@@ -35,29 +33,19 @@ def list_archs() -> tuple[str, ...]:
     return tuple(arch for family in _FAMILIES for arch in family.archs)
 
 
-def check_arch(arch: str) -> None:
-    """Raise when there is no such network; the closest one is offered.
-
-    Raises:
-        ModelError: there is none.
-    """
-    if not any(family.has_arch(arch) for family in _FAMILIES):
-        hint = suggest(arch, list_archs())
-        raise ModelError(f"--arch {arch}: no such network{hint or '.'} `msd-edge train --list-archs` shows all.")
+def has_arch(arch: str) -> bool:
+    """Return whether ``arch`` names a network of a family."""
+    return any(family.has_arch(arch) for family in _FAMILIES)
 
 
 def describe_arch(arch: str, width: int | None, in_channels: int, side: int) -> BackboneSpec:
     """Describe the backbone called ``arch``.
 
     Args:
-        arch: its name.
+        arch: its name, one that ``has_arch`` knows.
         width: channels of the first stage; None for the family's own.
         in_channels: of the image.
         side: the shorter side of the image, in pixels.
-
-    Raises:
-        ModelError: there is no such network.
     """
-    check_arch(arch)
     family = next(family for family in _FAMILIES if family.has_arch(arch))
     return family.describe(arch, width, in_channels, side)

@@ -1,0 +1,21 @@
+"""Which networks there are by name: the families, and MSDNet."""
+
+from msd_edge.bundle.choices import suggest
+from msd_edge.errors import ModelError
+from msd_edge.models import families, msdnet
+
+
+def list_archs() -> tuple[str, ...]:
+    """Return the names to offer; families know more of them (``resnetD`` for any D of 6n+2)."""
+    return (*families.list_archs(), msdnet.ARCH)
+
+
+def check_arch(arch: str) -> None:
+    """Raise when there is no such network; the closest one is offered.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if arch != msdnet.ARCH and not families.has_arch(arch):
+        hint = suggest(arch, list_archs())
+        raise ModelError(f"--arch {arch}: no such network{hint or '.'} `msd-edge train --list-archs` shows all.")
