@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msd_edge.benchmarks.job import Answers
-from msd_edge.benchmarks.loading import LoadedChain, LoadedExit
 from msd_edge.benchmarks.results import (
     CascadeBench,
     ExitBench,
@@ -25,6 +24,32 @@ from msd_edge.exits.rules import ExitRule
 
 
 @dataclass(frozen=True)
+class Loading:
+    """What loading took, wherever it was; times in milliseconds.
+
+    Attributes:
+        runtime: its name; ``version`` its version.
+        threads: of the runtime, as asked for.
+        load: the runtime and all segments of the chain.
+        memory: growth of the peak of resident memory, MiB.
+        session_threads: of the operating system that one session has, None if unknown.
+        init: per segment: read, verify, load.
+        first: per segment: the first invocation.
+        alone: per stand-alone exit: init and first; empty if the variant has none.
+    """
+
+    runtime: str
+    version: str
+    threads: int
+    load: float
+    memory: float
+    session_threads: int | None
+    init: tuple[float, ...]
+    first: tuple[float, ...]
+    alone: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
 class Taken:
     """Everything that was measured of a variant.
 
@@ -32,8 +57,7 @@ class Taken:
         bundle: where it is from.
         variant: which one.
         calibration: its temperatures and operating points.
-        chain: the cascade, loaded.
-        alone: its stand-alone exits, loaded; empty if it has none.
+        loading: what loading its files took.
         golden: the proof.
         times: lists of milliseconds by name.
         turns: who had which turn.
@@ -44,8 +68,7 @@ class Taken:
     bundle: Bundle
     variant: Variant
     calibration: Calibration
-    chain: LoadedChain
-    alone: tuple[LoadedExit, ...]
+    loading: Loading
     golden: GoldenCheck
     times: Mapping[str, list[float]]
     turns: Turns
@@ -55,18 +78,17 @@ class Taken:
 
 def figure_variant(taken: Taken, answers: Mapping[str, Answers]) -> VariantBench:
     """Return the figures of a variant; ``answers``: what the cascade said at each operating point."""
-    variant = taken.variant
-    runner = taken.chain.runner
+    variant, loading = taken.variant, taken.loading
     return VariantBench(
         target=variant.target,
         precision=variant.precision,
-        runtime=runner.runtime,
-        runtime_version=runner.runtime_version,
-        threads=runner.threads,
+        runtime=loading.runtime,
+        runtime_version=loading.version,
+        threads=loading.threads,
         golden=taken.golden,
-        load=taken.chain.load,
-        peak_memory=taken.chain.memory,
-        runtime_threads=taken.chain.threads,
+        load=loading.load,
+        peak_memory=loading.memory,
+        runtime_threads=loading.session_threads,
         cpu_per_wall=taken.turns.processor_share(_last(taken)),
         segments=tuple(_figure_segment(taken, index) for index in range(1, len(variant.segments) + 1)),
         exits=tuple(_figure_exit(taken, index) for index in range(1, len(variant.segments) + 1)),
@@ -88,8 +110,8 @@ def _figure_segment(taken: Taken, index: int) -> SegmentBench:
     name = f"{taken.variant.name}/segment-{index}/warm"
     return SegmentBench(
         index=index,
-        init=taken.chain.runner.chain.load_ms[index - 1],
-        first=taken.chain.first[index - 1],
+        init=taken.loading.init[index - 1],
+        first=taken.loading.first[index - 1],
         warm=summarise(taken.times[name], name),
         bytes=taken.variant.segments[index - 1].bytes,
     )
@@ -100,7 +122,7 @@ def _figure_exit(taken: Taken, index: int) -> ExitBench:
     logits, temperature = taken.logits[:, index - 1], taken.calibration.exits[index - 1].temperature
     correct = int(np.sum(logits.argmax(axis=1) == taken.labels))
     name = f"{taken.variant.name}/exit-{index}"
-    loaded = taken.alone[index - 1] if taken.alone else None
+    loaded = taken.loading.alone[index - 1] if taken.loading.alone else None
     return ExitBench(
         index=index,
         correct=correct,
@@ -112,8 +134,8 @@ def _figure_exit(taken: Taken, index: int) -> ExitBench:
         total=summarise(taken.times[f"{name}/total"], f"{name}/total"),
         alone=summarise(taken.times[f"{name}/alone"], f"{name}/alone") if loaded else None,
         alone_total=summarise(taken.times[f"{name}/alone-total"], f"{name}/alone-total") if loaded else None,
-        alone_init=loaded.init if loaded else None,
-        alone_first=loaded.first if loaded else None,
+        alone_init=loaded[0] if loaded else None,
+        alone_first=loaded[1] if loaded else None,
         alone_bytes=taken.variant.exits[index - 1].bytes if loaded else None,
         chain_bytes=sum(segment.bytes for segment in taken.variant.segments[:index]),
         ece=metrics.ece(logits, taken.labels, temperature),

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from msd_edge import __version__
 from msd_edge.benchmarks.devices import BenchDevice
-from msd_edge.benchmarks.environment import installed_versions
 from msd_edge.benchmarks.images import store_images
 from msd_edge.benchmarks.job import Answers, Job, Report, Step
 from msd_edge.benchmarks.notes import write_notes
@@ -25,9 +24,8 @@ from msd_edge.bundle.reader import Bundle
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError, DataError
-from msd_edge.runtime.open import RUNTIMES, choose_runtime
+from msd_edge.runtime.open import RUNTIMES
 
-_PACKAGES = ("numpy", "ai-edge-litert", "tflite-runtime", "tensorflow", "tensorflow-cpu", "onnxruntime", "pillow")
 _EXAMPLES = 4  # an exit, at each operating point
 _EXAMPLE_SIDE = 96
 
@@ -98,11 +96,14 @@ def check_options(
         ConfigError: more threads than cores are allowed, or a variant does not run on that runtime.
         RuntimeUnavailable: a runtime is not installed.
     """
-    return choose_variants(bundle, options), device.check(options.threads)
+    variants, notes = choose_variants(bundle, options, device)
+    return variants, (*device.check(options.threads), *notes)
 
 
-def choose_variants(bundle: Bundle, options: BenchOptions) -> tuple[Variant, ...]:
-    """Return the variants to measure.
+def choose_variants(
+    bundle: Bundle, options: BenchOptions, device: BenchDevice
+) -> tuple[tuple[Variant, ...], tuple[str, ...]]:
+    """Return the variants to measure, and notes on those that the device cannot run.
 
     Raises:
         BundleError: one is not there, not calibrated, or calibrated on other images than the run kept for that.
@@ -115,22 +116,21 @@ def choose_variants(bundle: Bundle, options: BenchOptions) -> tuple[Variant, ...
         fitting = [variant for variant in chosen if options.runtime in RUNTIMES[variant.target]]
         # A named variant that does not fit is an error; of all variants those that fit are taken.
         chosen = chosen if named or not fitting else fitting
-    for variant in chosen:
-        choose_runtime(variant.target, options.runtime)
-    bare = [variant.name for variant in chosen if variant.calibration is None]
+    selected, notes = device.select(chosen, options.runtime, named=bool(named))
+    bare = [variant.name for variant in selected if variant.calibration is None]
     if bare:
         raise BundleError(
             f"{bundle.path}: {', '.join(bare)} {'has' if len(bare) == 1 else 'have'} no operating points; "
             f"run `msd-edge calibrate {bundle.path}`."
         )
     kept = bundle.manifest.source.calibration_sha256
-    strange = [v.name for v in chosen if v.calibration is not None and v.calibration.split_sha256 != kept]
+    strange = [v.name for v in selected if v.calibration is not None and v.calibration.split_sha256 != kept]
     if strange:
         raise BundleError(
             f"{bundle.path}: {', '.join(strange)} {'was' if len(strange) == 1 else 'were'} calibrated on other images "
             f"than the run's calibration split, so figures might flatter; run `msd-edge calibrate {bundle.path}`."
         )
-    return tuple(chosen)
+    return selected, notes
 
 
 def run_bench(
@@ -200,7 +200,7 @@ def _assemble(
         # A report is passed on: it names the data, not the folders above it.
         data=f"{Path(dataset.name).name}, {'all' if chosen == total else f'{chosen:,} of'} {total:,} test images",
         device=device.describe(),
-        versions={"msd-edge": __version__, **installed_versions(_PACKAGES)},
+        versions={"msd-edge": __version__, **device.versions()},
         options={
             "device": device.name,
             "threads": options.threads,
@@ -213,6 +213,7 @@ def _assemble(
         warmup=options.warmup,
         variants=variants,
         notes=(*plan.notes, *write_notes(variants)),
+        circumstances=device.circumstances(),
     )
     raw = Raw(
         created=created,

@@ -6,7 +6,7 @@ import numpy as np
 
 from msd_edge.benchmarks import figures
 from msd_edge.benchmarks.contenders import AloneTurns, CascadeTurns, SegmentTurns, Times
-from msd_edge.benchmarks.figures import Taken
+from msd_edge.benchmarks.figures import Loading, Taken
 from msd_edge.benchmarks.job import Job, Report, Step
 from msd_edge.benchmarks.loading import load_chain, load_exit
 from msd_edge.benchmarks.proof import prove
@@ -95,7 +95,18 @@ def measure(bundle: Bundle, job: Job, images: Images, on_step: Callable[[Step], 
         on_block=fill,
         on_step=lambda done, total: on_step(Step(done=done, total=total, text="measuring")),
     )
-    taken = Taken(bundle, variant, calibration, chain, alone, golden, times, turns, logits, np.array(job.labels))
+    loading = Loading(
+        runtime=runner.runtime,
+        version=runner.runtime_version,
+        threads=runner.threads,
+        load=chain.load,
+        memory=chain.memory,
+        session_threads=chain.threads,
+        init=runner.chain.load_ms,
+        first=chain.first,
+        alone=tuple((loaded.init, loaded.first) for loaded in alone),
+    )
+    taken = Taken(bundle, variant, calibration, loading, golden, times, turns, logits, np.array(job.labels))
     answers = {name: figures.list_answers(contender.answers) for name, contender in points.items()}
     return Report(
         variant=figures.figure_variant(taken, answers),

@@ -1,9 +1,12 @@
 """Proof before figures: what is timed must compute what the exporting machine computed."""
 
+from pathlib import Path
+
 from msd_edge.benchmarks.results import GoldenCheck
+from msd_edge.bundle.manifest import Variant
 from msd_edge.errors import ParityError
 from msd_edge.runtime.chain import Chain
-from msd_edge.runtime.golden_check import compare_golden
+from msd_edge.runtime.golden_check import GoldenComparison, compare_golden
 
 # Other processors and releases of a runtime round differently: by 1 to 3 steps for integers, by 1e-5 of the range of
 # the logits for floats, were seen.
@@ -17,14 +20,28 @@ def prove(chain: Chain) -> GoldenCheck:
     Raises:
         ParityError: a class differs, or a logit by more than 4 steps (floats: a thousandth of the logits' range).
     """
-    found = compare_golden(chain)
-    variant = chain.variant
+    runtime = f"{chain.runtime} {chain.runtime_version}"
+    return judge(chain.bundle.path, chain.variant, runtime, compare_golden(chain))
+
+
+def judge(path: Path, variant: Variant, runtime: str, found: GoldenComparison) -> GoldenCheck:
+    """Return the proof that a comparison with the golden samples makes.
+
+    Args:
+        path: the bundle's, for the message.
+        variant: what was compared.
+        runtime: its name and version, for the message.
+        found: the comparison.
+
+    Raises:
+        ParityError: a class differs, or a logit by more than 4 steps (floats: a thousandth of the logits' range).
+    """
     whole = all(segment.logits.dtype != "float32" for segment in variant.segments)
     limit = STEPS if whole else RANGE_SHARE * max(segment.parity.logit_range for segment in variant.segments)
     if found.top1_agreement < 1 or found.max_difference > limit:
         unit = " steps" if whole else ""
         raise ParityError(
-            f"{chain.bundle.path}: {variant.name} on {chain.runtime} {chain.runtime_version} does not compute what it "
+            f"{path}: {variant.name} on {runtime} does not compute what it "
             f"computed at export: {found.top1_agreement:.1%} of the golden samples get the same class, and logits "
             f"differ by up to {found.max_difference:g}{unit} (limit {limit:g}); nothing was measured. "
             "Try another --runtime or its release that the manifest names, or export again on this machine."

@@ -126,13 +126,52 @@ class Example(Model):
     png: str
 
 
+class HostAgreement(Model):
+    """A device's logits of every exit beside this machine's on the same test images.
+
+    ``max_difference``: in steps for integers, in logits for floats. ``top1_agreement``: the share of images and exits
+    with the same class on top. ``runtime``: the one here.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    max_difference: Annotated[float, Field(ge=0)]
+    top1_agreement: Share
+    bit_equal: bool
+    runtime: str
+
+
+class PacedBench(Model):
+    """Images at a given frame rate. ``missed``: frames that became due while the one before still ran."""
+
+    contender: str
+    fps: Annotated[float, Field(gt=0)]
+    missed: Annotated[int, Field(ge=0)]
+    total: Timing
+
+
+class SustainedMinute(Model):
+    """A minute of a sustained run. ``thermal``: Android's status at its end, 0 none … 6 shutdown; None if unknown."""
+
+    minute: Annotated[int, Field(ge=1)]
+    thermal: Annotated[int, Field(ge=0, le=6)] | None = None
+    total: Timing
+
+
+class SustainedBench(Model):
+    """The same images again and again for minutes: what heat does to the times."""
+
+    contender: str
+    minutes: Annotated[tuple[SustainedMinute, ...], Field(min_length=1)]
+
+
 class VariantBench(Model):
     """All measurements of one variant in one fresh process.
 
     ``load``: import of the runtime, then reading, verifying and loading all segments of the chain. ``peak_memory``: by
     how much the process's peak of resident memory grew from just before the chain was loaded to after images had run
     through all of it, MiB. ``runtime_threads``: threads of the operating system that one session has, the calling
-    one included; ``cpu_per_wall``: processor seconds per second while inference ran.
+    one included; ``cpu_per_wall``: processor seconds per second while inference ran. ``delegate``: what computes in an
+    app, ``cpu`` or ``gpu``. ``agreement``, ``paced`` and ``sustained`` come from devices that were asked for them.
     """
 
     target: Target
@@ -149,6 +188,10 @@ class VariantBench(Model):
     exits: tuple[ExitBench, ...]
     cascade: tuple[CascadeBench, ...]
     examples: tuple[Example, ...] = ()
+    delegate: str | None = None
+    agreement: HostAgreement | None = None
+    paced: tuple[PacedBench, ...] = ()
+    sustained: SustainedBench | None = None
 
     @property
     def name(self) -> str:
@@ -168,8 +211,31 @@ class Device(Model):
     system: str
 
 
+class Condition(Model):
+    """A battery device at one moment; None: it does not tell. ``thermal``: Android's status, 0 none … 6 shutdown."""
+
+    battery_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    charging: bool | None = None
+    battery_celsius: float | None = None
+    thermal: Annotated[int, Field(ge=0, le=6)] | None = None
+
+
+class Circumstances(Model):
+    """How a device was driven. ``way``: by the app in the foreground, or a binary from the shell (they differ by up to
+    twice on one phone). ``played_by``: set where a stand-in played the device. ``log``: the device's log, a file beside
+    the results. ``burst``: a short run, before heat tells.
+    """
+
+    way: Literal["app", "shell"]
+    burst: bool
+    before: Condition
+    after: Condition
+    played_by: str | None = None
+    log: str | None = None
+
+
 class Results(Model):
-    """A results file."""
+    """A results file. ``circumstances``: for phones."""
 
     schema_version: Literal[1] = 1
     created: str
@@ -184,3 +250,4 @@ class Results(Model):
     variants: tuple[VariantBench, ...]
     notes: tuple[str, ...] = ()
     raw: str | None = None
+    circumstances: Circumstances | None = None

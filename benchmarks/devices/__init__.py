@@ -1,10 +1,11 @@
 """Where a bundle can be measured: each device answers jobs in its own way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msd_edge.benchmarks.job import Job, Report, Step
-from msd_edge.benchmarks.results import Device
+from msd_edge.benchmarks.results import Circumstances, Device
+from msd_edge.bundle.manifest import Variant
 from msd_edge.errors import NoDevice
 
 
@@ -24,6 +25,31 @@ class BenchDevice(Protocol):
             ConfigError: so many threads cannot run at the same time.
             DeviceError: the device does not answer.
         """
+        ...
+
+    def select(
+        self, variants: Sequence[Variant], runtime: str | None, *, named: bool
+    ) -> tuple[tuple[Variant, ...], tuple[str, ...]]:
+        """Return the variants that run on the device, and notes on those that do not.
+
+        Args:
+            variants: of the bundle, at least one.
+            runtime: its name, None for the device's own choice.
+            named: the user named them: all have to run.
+
+        Raises:
+            ConfigError: a variant does not run on that runtime.
+            RuntimeUnavailable: none runs, or one that was named does not.
+            DeviceError: the device does not answer.
+        """
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of what the figures hang on there."""
+        ...
+
+    def circumstances(self) -> Circumstances | None:
+        """Return how the device was driven and what state it was in, once all is measured; None for computers."""
         ...
 
     def run(self, job: Job, on_step: Callable[[Step], None]) -> Report:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -17,8 +17,10 @@ from pydantic import ValidationError
 from msd_edge import errors
 from msd_edge.benchmarks import environment
 from msd_edge.benchmarks.job import Job, Report, Step
-from msd_edge.benchmarks.results import Device
+from msd_edge.benchmarks.results import Circumstances, Device
+from msd_edge.bundle.manifest import Variant
 from msd_edge.errors import ConfigError, DeviceError, DeviceRunError, MsdEdgeError
+from msd_edge.runtime.open import choose_runtime
 
 # Everything that would start threads on its own: the libraries under numpy, and TensorFlow.
 _THREAD_VARIABLES = (
@@ -30,6 +32,7 @@ _THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
+_PACKAGES = ("numpy", "ai-edge-litert", "tflite-runtime", "tensorflow", "tensorflow-cpu", "onnxruntime", "pillow")
 _GRACE = 3.0
 
 
@@ -81,6 +84,27 @@ class CpuDevice:
                 f"The control group grants {cores.quota:g} of a core: times contain pauses that the system imposed.",
             )
         return ()
+
+    def select(
+        self, variants: Sequence[Variant], runtime: str | None, *, named: bool
+    ) -> tuple[tuple[Variant, ...], tuple[str, ...]]:
+        """Return the variants, all of which have to run here.
+
+        Raises:
+            ConfigError: one does not run on that runtime.
+            RuntimeUnavailable: a runtime is not installed.
+        """
+        for variant in variants:
+            choose_runtime(variant.target, runtime)
+        return tuple(variants), ()
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the packages that figures hang on."""
+        return environment.installed_versions(_PACKAGES)
+
+    def circumstances(self) -> Circumstances | None:
+        """Return None: this machine is not driven from outside."""
+        return None
 
     def run(self, job: Job, on_step: Callable[[Step], None]) -> Report:
         """Measure one variant in a fresh process; interrupted or failed, it leaves no process behind.
