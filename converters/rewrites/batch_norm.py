@@ -1,0 +1,84 @@
+"""Batch normalizations that no convolution can take in, as pre-activation networks have them."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .respell import Respelling
+from .trace import Call, Trace
+
+_FOLDS_INTO = ("conv2d", "conv_transpose2d")
+
+
+class ScaleAndShift(nn.Module):
+    """``x * scale + shift``, one of each per channel.
+
+    Attributes:
+        scale, shift: (1, channels, 1, 1).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale.reshape(1, -1, 1, 1))
+        self.register_buffer("shift", shift.reshape(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize (batch, channels, H, W)."""
+        return x * self.scale + self.shift
+
+
+class PointConvolution(nn.Module):
+    """A depthwise 1x1 convolution: one scale and one shift per channel.
+
+    Attributes:
+        weight: (channels, 1, 1, 1).
+        bias: (channels,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", scale.reshape(-1, 1, 1, 1))
+        self.register_buffer("bias", shift.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize (batch, channels, H, W)."""
+        return F.conv2d(x, self.weight, self.bias, groups=len(self.weight))
+
+
+def respell_norm_as_scale(trace: Trace, call: Call) -> Respelling | None:
+    """Spell a batch normalization that cannot fold as a multiplication and an addition."""
+    numbers = _scale_and_shift(trace, call)
+    return None if numbers is None else Respelling(ScaleAndShift(*numbers))
+
+
+def respell_norm_as_convolution(trace: Trace, call: Call) -> Respelling | None:
+    """Spell a batch normalization that cannot fold as a depthwise 1x1 convolution."""
+    numbers = _scale_and_shift(trace, call)
+    return None if numbers is None else Respelling(PointConvolution(*numbers))
+
+
+def _scale_and_shift(trace: Trace, call: Call) -> tuple[Tensor, Tensor] | None:
+    if call.name != "batch_norm" or len(call.shape) != 4:
+        return None
+    given: dict[str, Any] = call.bind(
+        input=None, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    )
+    mean, variance, weight, bias = (given[name] for name in ("running_mean", "running_var", "weight", "bias"))
+    maker = trace.maker(call.takes[0])
+    folds = maker is not None and maker.name in _FOLDS_INTO and trace.used_once(call.takes[0])
+    if given["training"] or mean is None or variance is None or folds:
+        return None
+    # In double precision, so that only the result is rounded.
+    scale = (variance.double() + given["eps"]).rsqrt()
+    scale = scale if weight is None else scale * weight.double()
+    shift = -mean.double() * scale
+    shift = shift if bias is None else shift + bias.double()
+    return scale.detach().to(torch.float32), shift.detach().to(torch.float32)

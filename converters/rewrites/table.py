@@ -1,0 +1,60 @@
+"""Which respelling is applied for which target and precision: a table. ``docs/rewrites.md`` has the measurements."""
+
+from dataclasses import dataclass
+
+from msd_edge.bundle.manifest import Precision, Target
+
+from .average_pool import respell_average_pool, respell_global_pool
+from .batch_norm import respell_norm_as_convolution, respell_norm_as_scale
+from .channel_shuffle import respell_channel_shuffle
+from .flat_linear import respell_flat_linear
+from .hard_swish import respell_hard_swish
+from .max_pool import respell_max_pool
+from .respell import Find
+from .spatial_mean import respell_spatial_mean
+
+Pairs = frozenset[tuple[Target, Precision]]
+
+_TFLITE: Pairs = frozenset({("tflite", "float32"), ("tflite", "float16"), ("tflite", "int8")})
+_ONNX: Pairs = frozenset({("onnx", "float32"), ("onnx", "int8")})
+_INT8: Pairs = frozenset({("tflite", "int8"), ("onnx", "int8")})
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """An exact respelling.
+
+    Attributes:
+        name: what people call it.
+        replaces: what it stands for, as users write it.
+        find: gives the respelling of a call.
+        pairs: the targets and precisions that it is applied for, because it wins there or nothing else converts.
+    """
+
+    name: str
+    replaces: str
+    find: Find
+    pairs: Pairs
+
+
+REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("hard-swish", "Hardswish", respell_hard_swish, _INT8),
+    Rewrite("average pooling", "AvgPool2d(k > 1)", respell_average_pool, _INT8),
+    Rewrite("global pooling", "AvgPool2d over the whole map", respell_global_pool, _TFLITE | _ONNX),
+    Rewrite("padded max pooling", "MaxPool2d(padding > 0) of values >= 0", respell_max_pool, _INT8),
+    Rewrite("lone batch norm, scaled", "BatchNorm2d that no convolution takes in", respell_norm_as_scale, frozenset()),
+    Rewrite(
+        "lone batch norm, convolved",
+        "BatchNorm2d that no convolution takes in",
+        respell_norm_as_convolution,
+        _TFLITE | _ONNX,
+    ),
+    Rewrite("spatial mean", "x.mean((2, 3))", respell_spatial_mean, _TFLITE),
+    Rewrite("flattened map", "Linear behind flatten of a map larger than 1x1", respell_flat_linear, _TFLITE),
+    Rewrite("channel shuffle", "channel_shuffle, or view, transpose, view", respell_channel_shuffle, _TFLITE),
+)
+
+
+def finds(target: Target, precision: Precision) -> tuple[Find, ...]:
+    """Return the respellings that a target and precision want, in the table's order."""
+    return tuple(rewrite.find for rewrite in REWRITES if (target, precision) in rewrite.pairs)
