@@ -77,7 +77,9 @@ def test_every_method_trains_all_of_it(method):
     logits, features = trained.train().forward_features(torch.rand(4, 3, 16, 16) * 255)
     labels = torch.tensor([0, 1, 2, 3])
     compute_loss(LossConfig(method=method), logits, features, labels, progress=0.0, tau=3.0).total.backward()
-    assert all(p.grad is not None for p in trained.parameters())
+    # An exit of its own has no use for what its last layer makes of the finer scales.
+    unused = [name for name, p in trained.named_parameters() if p.grad is None]
+    assert not unused if method != "single" else all(".trunk." in name for name in unused)
 
 
 @pytest.mark.parametrize(
