@@ -17,7 +17,7 @@ from msd_edge.benchmarks.devices import BenchDevice
 from msd_edge.benchmarks.images import store_images
 from msd_edge.benchmarks.job import Answers, Job, Report, Step
 from msd_edge.benchmarks.notes import write_notes
-from msd_edge.benchmarks.results import Example, Results
+from msd_edge.benchmarks.results import Circumstances, Example, Results
 from msd_edge.benchmarks.results_io import Raw
 from msd_edge.bundle.manifest import Manifest, Variant
 from msd_edge.bundle.reader import Bundle
@@ -192,6 +192,7 @@ def _assemble(
         for report in reports
     )
     chosen, total = len(plan.places), len(dataset.test)
+    circumstances = device.circumstances()
     results = Results(
         created=created,
         bundle=bundle.manifest.name,
@@ -212,8 +213,8 @@ def _assemble(
         },
         warmup=options.warmup,
         variants=variants,
-        notes=(*plan.notes, *write_notes(variants)),
-        circumstances=device.circumstances(),
+        notes=(*_warn_of_stand_in(circumstances), *plan.notes, *write_notes(variants)),
+        circumstances=circumstances,
     )
     raw = Raw(
         created=created,
@@ -223,6 +224,14 @@ def _assemble(
         answers={report.variant.name: report.answers for report in reports},
     )
     return results, raw
+
+
+def _warn_of_stand_in(circumstances: Circumstances | None) -> tuple[str, ...]:
+    if circumstances is None or circumstances.played_by is None:
+        return ()
+    return (
+        f"No phone was measured: the app was played by {circumstances.played_by}. These times say nothing of phones.",
+    )
 
 
 def _pick_examples(

@@ -1,10 +1,12 @@
 """What a reader of the figures has to be told in a sentence."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from msd_edge.benchmarks.results import ExitBench, VariantBench
 
 _CHAIN = 1 / 1.05
+_SLOWER = 1.2
 _BUSY = 0.2  # cores' worth, beyond or below what was asked, that is no mere rounding
 
 
@@ -14,6 +16,7 @@ def write_notes(variants: Sequence[VariantBench]) -> tuple[str, ...]:
     for variant in variants:
         found += _cascade_notes(variant)
         found += _thread_notes(variant)
+        found += _device_notes(variant)
     return tuple(found)
 
 
@@ -71,4 +74,27 @@ def _thread_notes(variant: VariantBench) -> Iterable[str]:
         yield (
             f"{variant.name}: {variant.threads} threads were asked for, and inference kept only {busy:.1f} cores busy: "
             "the network is too small to be shared, or the other cores are taken."
+        )
+
+
+def _device_notes(variant: VariantBench) -> Iterable[str]:
+    agreement, sustained = variant.agreement, variant.sustained
+    if agreement is not None and agreement.top1_agreement < 1:
+        yield (
+            f"{variant.name}: the device names another class than this machine ({agreement.runtime}) for "
+            f"{1 - agreement.top1_agreement:.2%} of images and exits."
+        )
+    for paced in variant.paced:
+        if paced.missed:
+            yield (
+                f"{variant.name}: {paced.contender} missed {paced.missed} of "
+                f"{paced.missed + paced.total.count} frames at {paced.fps:g} frames a second."
+            )
+    if sustained is not None and len(sustained.minutes) > 1:
+        first, last = sustained.minutes[0], sustained.minutes[-1]
+        slow = [b.minute for a, b in pairwise(sustained.minutes) if b.total.median > _SLOWER * a.total.median]
+        yield (
+            f"{variant.name}: {sustained.contender} took {first.total.median:.3f} ms (median) in minute {first.minute}"
+            f", {last.total.median:.3f} ms in minute {last.minute}"
+            f"{f'; it slowed down in minute {slow[0]}' if slow else ''}."
         )

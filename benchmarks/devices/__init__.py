@@ -1,12 +1,15 @@
 """Where a bundle can be measured: each device answers jobs in its own way."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msd_edge.benchmarks.job import Job, Report, Step
 from msd_edge.benchmarks.results import Circumstances, Device
 from msd_edge.bundle.manifest import Variant
-from msd_edge.errors import NoDevice
+from msd_edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from msd_edge.benchmarks.devices.android import PhoneOptions
 
 
 class BenchDevice(Protocol):
@@ -52,6 +55,14 @@ class BenchDevice(Protocol):
         """Return how the device was driven and what state it was in, once all is measured; None for computers."""
         ...
 
+    def said(self) -> str:
+        """Return what the device logged while it measured; worth keeping beside results. Empty: nothing."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing of the bench on the device."""
+        ...
+
     def run(self, job: Job, on_step: Callable[[Step], None]) -> Report:
         """Measure one variant; interrupted or failed, it leaves no process behind.
 
@@ -62,14 +73,33 @@ class BenchDevice(Protocol):
         ...
 
 
-def find_device(name: str) -> BenchDevice:
-    """Return the device of that name.
+def find_device(name: str, phone: "PhoneOptions | None" = None) -> BenchDevice:
+    """Return the device of that name: ``cpu``, ``ssh:USER@HOST``, else an Android device (serial, model, product).
+
+    Args:
+        name: what the user said.
+        phone: what only a phone can be asked; refused for the others.
 
     Raises:
-        NoDevice: this release does not know it.
+        ConfigError: an option does not fit the device.
+        NoDevice: none answers to that name, or it cannot be used.
+        AmbiguousDevice: more than one does.
+        AdbError: adb is missing or fails.
     """
-    if name != "cpu":
-        raise NoDevice(f"--device {name}: phones and boards are not measured by this release; use --device cpu.")
-    from msd_edge.benchmarks.devices.cpu import CpuDevice
+    kind = "cpu" if name == "cpu" else "ssh" if name.startswith("ssh:") else "android"
+    if phone is not None and kind != "android":
+        raise ConfigError(
+            f"--device {name}: --apk, --paced, --sustain, --delegate and --benchmark-model are for phones."
+        )
+    if kind == "cpu":
+        from msd_edge.benchmarks.devices.cpu import CpuDevice
 
-    return CpuDevice()
+        return CpuDevice()
+    if kind == "ssh":
+        from msd_edge.benchmarks.devices.ssh import SshDevice
+
+        return SshDevice(name.removeprefix("ssh:"))
+    from msd_edge.benchmarks.devices.android import AndroidDevice, PhoneOptions
+    from msd_edge.benchmarks.devices.discover import connect
+
+    return AndroidDevice(*connect(name), PhoneOptions() if phone is None else phone)

@@ -8,18 +8,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 from pydantic import ValidationError
 
-from msd_edge import errors
 from msd_edge.benchmarks import environment
+from msd_edge.benchmarks.devices.processes import error_class, hold_interrupts, parse_step, pump_lines
 from msd_edge.benchmarks.job import Job, Report, Step
 from msd_edge.benchmarks.results import Circumstances, Device
 from msd_edge.bundle.manifest import Variant
-from msd_edge.errors import ConfigError, DeviceError, DeviceRunError, MsdEdgeError
+from msd_edge.errors import ConfigError, DeviceError, DeviceRunError
 from msd_edge.runtime.open import choose_runtime
 
 # Everything that would start threads on its own: the libraries under numpy, and TensorFlow.
@@ -106,8 +106,31 @@ class CpuDevice:
         """Return None: this machine is not driven from outside."""
         return None
 
+    def said(self) -> str:
+        """Return nothing: a worker's noise is told when it fails."""
+        return ""
+
+    def close(self) -> None:
+        """Do nothing: every run cleans up after itself."""
+
     def run(self, job: Job, on_step: Callable[[Step], None]) -> Report:
         """Measure one variant in a fresh process; interrupted or failed, it leaves no process behind.
+
+        Raises:
+            MsdEdgeError: as the process said itself (``ParityError``, ``RuntimeUnavailable``, …).
+            DeviceRunError: the process died or fell silent.
+        """
+        self.follow(job, on_step)
+        try:
+            return Report.model_validate_json(Path(job.report).read_bytes())
+        except (OSError, ValidationError) as problem:
+            first = str(problem).splitlines()[0]
+            raise DeviceRunError(
+                f"{job.variant}: the worker ended well but its report cannot be read: {first}."
+            ) from None
+
+    def follow(self, job: Job, on_step: Callable[[Step], None]) -> None:
+        """Start a worker and listen to it until it has ended well; its report lies where the job says.
 
         Raises:
             MsdEdgeError: as the process said itself (``ParityError``, ``RuntimeUnavailable``, …).
@@ -117,7 +140,7 @@ class CpuDevice:
         with tempfile.TemporaryFile() as noise:
             worker: subprocess.Popen[bytes] | None = None
             try:
-                with _hold_interrupts():
+                with hold_interrupts():
                     worker = subprocess.Popen(
                         self.command,
                         stdin=subprocess.PIPE,
@@ -130,13 +153,6 @@ class CpuDevice:
             finally:
                 if worker is not None:
                     _stop(worker)
-        try:
-            return Report.model_validate_json(Path(job.report).read_bytes())
-        except (OSError, ValidationError) as problem:
-            first = str(problem).splitlines()[0]
-            raise DeviceRunError(
-                f"{job.variant}: the worker ended well but its report cannot be read: {first}."
-            ) from None
 
     def _talk(
         self, worker: "subprocess.Popen[bytes]", job: Job, on_step: Callable[[Step], None], noise: IO[bytes]
@@ -144,7 +160,7 @@ class CpuDevice:
         assert worker.stdin is not None
         assert worker.stdout is not None
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        threading.Thread(target=_pump, args=(worker.stdout, lines), daemon=True).start()
+        threading.Thread(target=pump_lines, args=(worker.stdout, lines), daemon=True).start()
         with contextlib.suppress(BrokenPipeError):  # it died at once: its exit code tells more
             worker.stdin.write(job.model_dump_json().encode())
             worker.stdin.close()
@@ -158,62 +174,32 @@ class CpuDevice:
                 ) from None
             if line is None:
                 break
-            step = _parse(line)
+            step = parse_step(line)
             if step is None:
                 continue
             if step.error is not None:
-                raise _error_class(step.error)(step.message)
+                raise error_class(step.error)(step.message)
             on_step(step)
         code = worker.wait()
         if code:
             raise DeviceRunError(f"{job.variant}: the worker {_explain_exit(code)}{_last_words(noise)}.")
 
 
+def thread_variables(threads: int) -> dict[str, str]:
+    """Return the environment variables that set every thread pool to ``threads``."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
 def worker_environment(threads: int) -> dict[str, str]:
     """Return a worker's environment: every thread pool set to ``threads``, this process's import path, no telemetry."""
     return {
         **os.environ,
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        **thread_variables(threads),
         "ORT_DISABLE_TELEMETRY": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         # What this process finds, the worker finds, whatever lies in the current folder.
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-
-
-@contextlib.contextmanager
-def _hold_interrupts() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done: in the middle of starting a process nobody would know which to stop."""
-    if threading.current_thread() is not threading.main_thread():  # only the main one gets them
-        yield
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-    if pressed:
-        signal.raise_signal(signal.SIGINT)
-
-
-def _pump(stream: IO[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:
-    with contextlib.suppress(ValueError, OSError):  # the stream is closed when the worker has been stopped
-        for line in stream:
-            lines.put(line)
-    lines.put(None)
-
-
-def _parse(line: bytes) -> Step | None:
-    try:
-        return Step.model_validate_json(line)
-    except ValidationError:
-        return None
-
-
-def _error_class(name: str) -> type[MsdEdgeError]:
-    found = getattr(errors, name, None)
-    return found if isinstance(found, type) and issubclass(found, MsdEdgeError) else DeviceRunError
 
 
 def _explain_exit(code: int) -> str:

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from msd_edge.cli import common
+from msd_edge.cli.bench_text import plan_json, say_plan, say_results
 from msd_edge.cli.common import ConfigOption, JsonOption, OverwriteOption, VerboseOption
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.devices import BenchDevice
-    from msd_edge.benchmarks.harness import BenchOptions, Plan
+    from msd_edge.benchmarks.devices.android import PhoneOptions
+    from msd_edge.benchmarks.harness import BenchOptions
     from msd_edge.benchmarks.job import Step
-    from msd_edge.benchmarks.results import Results, VariantBench
-    from msd_edge.bundle.reader import Bundle
-    from msd_edge.data.dataset import Dataset
 
-EXAMPLES = """Measure a bundle on real test images, each variant in a fresh process.
+EXAMPLES = """Measure a bundle on real test images, each variant in a fresh process, here or on a device.
 
 Examples:
 
@@ -26,6 +25,11 @@ Examples:
 
   msd-edge bench --variant tflite-int8 --variant tflite-float32 --images 1000 --seconds 30
 
+  msd-edge bench --device pixel --apk app-debug.apk --paced 30 --sustain 10
+
+  msd-edge bench --device ssh:pi@board.local
+
+A device is cpu, a phone by serial number, model or product (`msd-edge devices`), or a Linux board over SSH.
 Accuracy and the cascade see all test images (or --images of them); --seconds is for what serves latency only.
 """
 
@@ -37,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     bundle: Annotated[Path | None, typer.Argument(help="A bundle; default the newest under bundles/.")] = None,
-    device: Annotated[str, typer.Option(metavar="cpu|NAME", help="Where to measure.")] = "cpu",
+    device: Annotated[str, typer.Option(metavar="cpu|NAME|SERIAL|ssh:HOST", help="Where to measure.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     runtime: Annotated[
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; default the first installed.")
@@ -51,6 +55,16 @@ def bench(
     seconds: Annotated[
         float, typer.Option(min=0, max=86400, help="Time per variant for what serves latency only.")
     ] = 10.0,
+    apk: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Phones: the demo app, installed unless exactly it is there.")
+    ] = None,
+    paced: Annotated[
+        float | None, typer.Option(metavar="FPS", min=0.1, max=1000, help="Phones: also measure at this frame rate.")
+    ] = None,
+    sustain: Annotated[
+        float | None, typer.Option(metavar="MINUTES", min=0.01, max=600, help="Phones: also work so long without rest.")
+    ] = None,
+    delegate: Annotated[str | None, typer.Option(metavar="cpu|gpu", help="Phones: what computes; default cpu.")] = None,
     data: Annotated[str | None, typer.Option(help="Where the data is now, if it has moved.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default results/BUNDLE-DEVICE.json.", show_default=False)
@@ -64,14 +78,37 @@ def bench(
     verbose: VerboseOption = False,
 ) -> None:
     """Measure a bundle."""
-    from msd_edge.benchmarks.data import bundle_dataset
     from msd_edge.benchmarks.devices import find_device
-    from msd_edge.benchmarks.harness import BenchOptions, check_options, plan_bench, run_bench
+    from msd_edge.benchmarks.harness import BenchOptions
+
+    del config, verbose
+    where = find_device(device, _phone_options(apk, paced, sustain, delegate))
+    options = BenchOptions(
+        threads=threads, runtime=runtime, variants=tuple(variant or ()), images=images, seconds=seconds
+    )
+    try:
+        _bench(where, bundle, options, data, out, overwrite=overwrite, dry_run=dry_run, json=json)
+    finally:
+        where.close()
+
+
+def _bench(
+    where: "BenchDevice",
+    bundle: Path | None,
+    options: "BenchOptions",
+    data: str | None,
+    out: Path | None,
+    *,
+    overwrite: bool,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    from msd_edge.benchmarks.data import bundle_dataset
+    from msd_edge.benchmarks.harness import check_options, plan_bench, run_bench
     from msd_edge.benchmarks.results_io import check_path, raw_path, write_results
     from msd_edge.bundle.reader import read_bundle
     from msd_edge.files import refuse_existing
 
-    where = find_device(device)
     chosen = common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export") if bundle is None else bundle
     opened = read_bundle(chosen)
     target = Path("results") / f"{chosen.resolve().name}-{where.name}.json" if out is None else out
@@ -79,17 +116,14 @@ def bench(
     if not dry_run:
         refuse_existing(target, overwrite=overwrite)
         refuse_existing(raw_path(target), overwrite=overwrite)
-    options = BenchOptions(
-        threads=threads, runtime=runtime, variants=tuple(variant or ()), images=images, seconds=seconds
-    )
     check_options(opened, options, where)  # before the data is loaded, which takes longer
     dataset = bundle_dataset(opened, data)
     plan = plan_bench(opened, dataset, options, where)
     if not json:
-        _say_plan(opened, dataset, plan, options, where, target, newest=bundle is None)
+        say_plan(opened, dataset, plan, options, where, target, newest=bundle is None)
     if dry_run:
         if json:
-            common.say_json({"bundle": str(chosen), "out": str(target), **_plan_json(plan, options)})
+            common.say_json({"bundle": str(chosen), "out": str(target), **plan_json(plan, options)})
         return
     with common.progress(len(plan.variants) * len(plan.places), "starting") as bar:
 
@@ -98,120 +132,39 @@ def bench(
             bar.done = place * len(plan.places) + step.done
             bar.note(f"{name}: {step.text}")
 
-        results, raw = run_bench(opened, dataset, plan, options, where, show)
+        try:
+            results, raw = run_bench(opened, dataset, plan, options, where, show)
+        finally:
+            log = _keep_log(where, target)
+    if log is not None and results.circumstances is not None:
+        kept = results.circumstances.model_copy(update={"log": log.name})
+        results = results.model_copy(update={"circumstances": kept})
     results = write_results(target, results, raw)
     if json:
         common.say_json(results.model_dump(mode="json"))
     else:
-        _say_results(results, target)
+        say_results(results, target)
 
 
-def _say_plan(
-    bundle: "Bundle",
-    dataset: "Dataset",
-    plan: "Plan",
-    options: "BenchOptions",
-    device: "BenchDevice",
-    target: Path,
-    *,
-    newest: bool,
-) -> None:
-    about = device.describe()
-    threads = f"{options.threads} {'thread' if options.threads == 1 else 'threads'}"
-    common.facts(
-        [
-            ("bundle", f"{bundle.path}{' (newest)' if newest else ''}"),
-            (
-                "device",
-                f"{about.name} · {about.processor} · {' '.join(about.features) or 'no known features'} · "
-                f"{about.cores} cores allowed · {threads}",
-            ),
-            (
-                "data",
-                f"{dataset.name} · {len(plan.places):,} of {len(dataset.test):,} test images · "
-                f"{options.seconds:g} s a variant for latency only",
-            ),
-            ("variants", ", ".join(variant.name for variant in plan.variants)),
-            ("results", str(target)),
-        ]
-    )
-    for note in plan.notes:
-        common.say(f"note     {note}")
+def _phone_options(
+    apk: Path | None, paced: float | None, sustain: float | None, delegate: str | None
+) -> "PhoneOptions | None":
+    """Return what only a phone can be asked; None if nothing of it was."""
+    if apk is None and paced is None and sustain is None and delegate is None:
+        return None
+    from msd_edge.benchmarks.devices.android import PhoneOptions
+
+    chosen = common.choose("--delegate", delegate or "cpu", ("cpu", "gpu"))
+    return PhoneOptions(apk=apk, paced=paced, sustain=sustain, delegate="gpu" if chosen == "gpu" else "cpu")
 
 
-def _plan_json(plan: "Plan", options: "BenchOptions") -> dict[str, object]:
-    return {
-        "variants": [variant.name for variant in plan.variants],
-        "images": len(plan.places),
-        "threads": options.threads,
-        "runtime": options.runtime,
-        "seconds": options.seconds,
-        "notes": list(plan.notes),
-    }
+def _keep_log(device: "BenchDevice", target: Path) -> Path | None:
+    """Write what the device logged beside the results, however the bench ended; None if it logged nothing."""
+    from msd_edge.files import write_text
 
-
-def _say_results(results: "Results", target: Path) -> None:
-    for variant in results.variants:
-        common.say()
-        _say_variant(variant)
-    common.say()
-    common.say(
-        f"One image at a time. A chain's and a file's milliseconds are inference alone; a point's are pre-processing, "
-        f"inference and decision. {results.warmup} images warm up, nothing is clipped."
-    )
-    for note in results.notes:
-        common.say(f"note     {note}")
-    common.facts([("results", str(target)), ("next", "msd-edge report")])
-
-
-def _say_variant(variant: "VariantBench") -> None:
-    golden = variant.golden
-    near = "equal bit for bit" if golden.bit_equal else f"equal classes, largest difference {golden.max_difference:g}"
-    common.say(
-        f"{variant.name} · {variant.runtime} {variant.runtime_version} · {variant.threads} "
-        f"{'thread' if variant.threads == 1 else 'threads'} · load {variant.load:.1f} ms · "
-        f"peak memory +{variant.peak_memory:.1f} MiB · {golden.images} golden images {near}"
-    )
-    common.table(
-        ["exit", "accuracy", "MACs", "chain ms", "p90", "p99", "alone ms", "init ms", "first ms", "kB"],
-        [
-            [
-                str(each.index),
-                f"{each.accuracy:.2%}",
-                _count(each.chain_macs),
-                f"{each.chain.median:.3f}",
-                f"{each.chain.p90:.3f}",
-                f"{each.chain.p99:.3f}",
-                "-" if each.alone is None else f"{each.alone.median:.3f}",
-                f"{sum(segment.init for segment in variant.segments[: each.index]):.1f}",
-                f"{sum(segment.first for segment in variant.segments[: each.index]):.3f}",
-                f"{each.chain_bytes / 1000:,.0f}",
-            ]
-            for each in variant.exits
-        ],
-    )
-    common.table(
-        ["point", "accuracy", "promised", "total ms", "p90", "p99", "mean", "promised", "exits taken %", "× faster"],
-        [
-            [
-                point.point,
-                f"{point.accuracy:.2%}",
-                f"{point.expected_accuracy:.2%}",
-                f"{point.total.median:.3f}",
-                f"{point.total.p90:.3f}",
-                f"{point.total.p99:.3f}",
-                f"{point.total.mean:.3f}",
-                f"{point.expected_ms:.3f}",
-                " / ".join(f"{count / point.images * 100:.0f}" for count in point.exit_counts),
-                "-" if point.speedup is None else f"{point.speedup:.2f}",
-            ]
-            for point in variant.cascade
-        ],
-    )
-
-
-def _count(number: int) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return str(number)
+    said = device.said()
+    if not said:
+        return None
+    path = target.with_suffix(".log")
+    write_text(path, said)
+    return path
