@@ -57,8 +57,11 @@ def train(
         typer.Option(help="Where exits leave: stage:block (1:1,2:1), stem, or shares of the MACs (0.2,0.5)."),
     ] = None,
     branch: Annotated[
-        str, typer.Option(help="What branches are made of: sampled (the paper's) or separable (cheaper).")
+        str, typer.Option(help="What branches are made of: sampled (the paper's), separable or pooled (cheaper).")
     ] = "sampled",
+    branch_width: Annotated[
+        float, typer.Option(min=0.05, max=8, help="Width of separable branches, as a factor of the sampled ones'.")
+    ] = 1.0,
     branch_interval: Annotated[
         int | None,
         typer.Option(min=1, help="Take every so-manieth block of a stage into a branch; default one a stage."),
@@ -148,6 +151,7 @@ def train(
             exits=exits,
             exits_at=exits_at,
             branch=cast("BranchKind", branch),
+            branch_width=branch_width,
             branch_interval=branch_interval,
             loss=LossConfig(
                 method=cast("Method", method),
@@ -295,13 +299,15 @@ def _short(data: str) -> str:
 
 
 def _describe(plan: "Plan") -> None:
+    from msd_edge.training.methods import FEATURE_METHODS
+
     config, dataset = plan.info.config, plan.dataset
     height, width, channels = dataset.image_shape
     last = plan.costs[-1]
     shares = ", ".join(f"{100 * cost.macs / last.macs:.0f}" for cost in plan.costs)
     loss, optim = config.loss, config.optim
     settings = "" if loss.method in ("joint", "single") else f" · α {loss.alpha:g} · τ {loss.tau:g}"
-    if loss.method in ("msd", "last-teacher"):
+    if loss.method in FEATURE_METHODS:
         settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
     common.facts(
         [

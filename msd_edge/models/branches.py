@@ -11,9 +11,12 @@ from torch import nn
 from msd_edge.errors import ModelError
 from msd_edge.models.blocks import separable_pair
 from msd_edge.models.cost import Shape, trace_cost
-from msd_edge.models.network import BackboneSpec, BlockSpec, Branch, MultiExitNetwork, Normalize
+from msd_edge.models.network import BackboneSpec, BlockSpec, Branch, GlobalPool, MultiExitNetwork, Normalize
 
-BranchKind = Literal["sampled", "separable"]
+BranchKind = Literal["sampled", "separable", "pooled"]
+
+
+_WIDTH_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -21,29 +24,47 @@ class BranchMaker:
     """How branches are made.
 
     Attributes:
-        kind: sampled: copies of the trunk's blocks (the paper's); separable: for each of these, two depthwise-separable
-            convolutions of the same stride and width, at a fraction of the cost.
+        kind: sampled: copies of the trunk's blocks (the paper's). separable: for each of these, two depthwise-separable
+            convolutions of the same stride, at a fraction of the cost. pooled: nothing but pooling and the classifier.
         interval: of sampling; None takes one block a stage.
+        width: of separable blocks, as a factor of the sampled ones'.
     """
 
     kind: BranchKind = "sampled"
     interval: int | None = None
+    width: float = 1.0
 
     def __post_init__(self) -> None:
         if self.interval is not None and self.interval < 1:
             raise ModelError(f"--branch-interval {self.interval}: at least 1.")
+        if self.width != 1 and self.kind != "separable":
+            raise ModelError(
+                f"--branch-width {self.width:g}: {self.kind} branches have the trunk's widths; --branch separable."
+            )
 
-    def make_blocks(self, spec: BackboneSpec, place: "Place") -> tuple[BlockSpec, ...]:
-        """Return the blocks of the branch that leaves at ``place``."""
-        sampled = sample_branch(spec, place, self.interval)
-        if self.kind == "sampled":
-            return sampled
-        return tuple(_separate(block) for block in sampled)
+    def make(self, spec: BackboneSpec, place: "Place", classes: int) -> Branch:
+        """Return the branch that leaves at ``place``."""
+        channels = (spec.stages[place.stage - 1][place.block - 1] if place.stage else spec.stem).out_channels
+        if self.kind == "pooled":
+            return Branch(nn.Sequential(), GlobalPool(), channels, classes)
+        blocks = sample_branch(spec, place, self.interval)
+        if self.kind == "separable":
+            blocks = self._separate(blocks, channels)
+        if blocks:
+            channels = blocks[-1].out_channels
+        made = nn.Sequential(*(block.build() for block in blocks))
+        return Branch(made, spec.head(channels), spec.feature_width(channels), classes)
 
-
-def _separate(block: BlockSpec) -> BlockSpec:
-    build = partial(separable_pair, block.in_channels, block.out_channels, block.stride)
-    return BlockSpec(build, block.in_channels, block.out_channels, block.stride)
+    def _separate(self, blocks: Sequence[BlockSpec], channels: int) -> tuple[BlockSpec, ...]:
+        found = []
+        for block in blocks:
+            width = block.out_channels
+            if self.width != 1:
+                width = max(_WIDTH_STEP, round(width * self.width / _WIDTH_STEP) * _WIDTH_STEP)
+            build = partial(separable_pair, channels, width, block.stride)
+            found.append(BlockSpec(build, channels, width, block.stride))
+            channels = width
+        return tuple(found)
 
 
 @dataclass(frozen=True, order=True)
@@ -190,17 +211,12 @@ def augment_backbone(
     trunk: list[nn.Module] = []
     branches: list[Branch] = []
     piece: list[nn.Module] = []
-    width = spec.stages[-1][-1].out_channels
+    head = BranchMaker()
     for place, block in ordered:
         piece.append(block.build())
         if place not in places:
             continue
         trunk.append(nn.Sequential(*piece))
         piece = []
-        made = make.make_blocks(spec, place)
-        channels = made[-1].out_channels if made else block.out_channels
-        if channels != width:
-            raise ModelError(f"exit at {place}: the branch ends {channels} channels wide, the trunk {width}.")
-        blocks = nn.Sequential(*(b.build() for b in made))
-        branches.append(Branch(blocks, spec.head(channels), spec.feature_width(channels), classes))
+        branches.append((head if place == places[-1] else make).make(spec, place, classes))
     return MultiExitNetwork(normalize, trunk, branches, [str(p) for p in places], image_shape)

@@ -31,6 +31,7 @@ class NetworkConfig(Model):
         exits_at: where (``parse_places``); it then settles how many.
         arch_options: settings of the network itself, such as MSDNet's ``growth``.
         branch: what branches are made of (``BranchKind``).
+        branch_width: of separable branches, as a factor of the sampled ones'.
         branch_interval: sampling interval of the branches; None takes one block a stage.
         classes: number of classes.
         image_shape: (channels, height, width).
@@ -43,6 +44,7 @@ class NetworkConfig(Model):
     exits: Annotated[int, Field(ge=1)] = 3
     exits_at: str | None = None
     branch: BranchKind = "sampled"
+    branch_width: Annotated[float, Field(gt=0, le=8)] = 1.0
     branch_interval: Annotated[int, Field(ge=1)] | None = None
     classes: Annotated[int, Field(ge=2)]
     image_shape: tuple[int, int, int]
@@ -94,7 +96,7 @@ def build_network(config: NetworkConfig) -> MultiExitNetwork:
         places = parse_places(spec, config.exits_at, config.image_shape)
     else:
         places = spread_places(spec, config.exits)
-    make = BranchMaker(config.branch, config.branch_interval)
+    make = BranchMaker(config.branch, config.branch_interval, config.branch_width)
     network = augment_backbone(spec, places, config.classes, normalize, config.image_shape, make)
     initialise(network)
     return network
@@ -110,8 +112,8 @@ def _read_options(config: NetworkConfig) -> msdnet.MsdnetOptions:
     for name, value in others.items():
         if value is not None:
             raise ModelError(f"{name}: {config.arch} has classifiers of its own, one a block; --exits says how many.")
-    if config.branch != "sampled":
-        raise ModelError(f"--branch {config.branch}: {config.arch} has classifiers of its own.")
+    if config.branch != "sampled" or config.branch_width != 1:
+        raise ModelError(f"--branch, --branch-width: {config.arch} has classifiers of its own.")
     try:
         return msdnet.MsdnetOptions.model_validate(config.arch_options)
     except ValidationError as problem:

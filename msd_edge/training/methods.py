@@ -12,6 +12,8 @@ from msd_edge.typed import Model
 
 Method = Literal["msd", "joint", "last-teacher", "annealed", "ensemble", "single"]
 METHODS: tuple[Method, ...] = get_args(Method)
+# Those with a feature term.
+FEATURE_METHODS: tuple[Method, ...] = ("msd", "last-teacher")
 
 
 class LossConfig(Model):
@@ -80,7 +82,7 @@ def compute_loss(
     total = (1 - config.alpha) * labels + config.alpha * distillation
     matched = zero
     beta = losses.anneal_beta(config.beta_start, config.beta_end, progress)
-    if config.method in ("msd", "last-teacher") and beta > 0:
+    if config.method in FEATURE_METHODS and beta > 0:
         matched = losses.match_features(features, detach=config.detach)
         total = total + beta * matched
     if config.method == "annealed":

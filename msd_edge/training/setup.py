@@ -40,6 +40,7 @@ class TrainOptions:
     exits: int
     exits_at: str | None
     branch: BranchKind
+    branch_width: float
     branch_interval: int | None
     loss: LossConfig
     optim: OptimConfig
@@ -78,6 +79,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         exits=options.exits,
         exits_at=options.exits_at,
         branch=options.branch,
+        branch_width=options.branch_width,
         branch_interval=options.branch_interval,
         classes=len(dataset.classes),
         image_shape=(channels, height, width),

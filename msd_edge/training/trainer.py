@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ from msd_edge.data.augment import Augmentation, augment
 from msd_edge.data.batches import Feeder, batch_bounds, epoch_order
 from msd_edge.data.dataset import Dataset
 from msd_edge.errors import CheckpointError, ConfigError, MsdEdgeError
+from msd_edge.training.adapters import make_adapters
 from msd_edge.training.config import TrainConfig
 from msd_edge.training.evaluate import count_correct
-from msd_edge.training.methods import Terms, compute_loss
+from msd_edge.training.methods import FEATURE_METHODS, Terms, compute_loss
 from msd_edge.training.run import RunFolder, load_weights, make_network
 from msd_edge.training.schedule import learning_rate
 
 _MIX = 0x9E3779B97F4A7C15
+_ADAPTER = "adapter"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ class Trainer:
         self.network = self.network.to(memory_format=self.layout)
         run: Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = self.network.forward_features
         self.forward = torch.compile(run) if config.compute.compile else run
-        self.optimizer = _make_optimizer(self.network, config)
+        needed = config.loss.method in FEATURE_METHODS
+        self.adapters = adapters.to(self.device) if needed and (adapters := make_adapters(self.network)) else None
+        self.optimizer = _make_optimizer([self.network, *([self.adapters] if self.adapters else [])], config)
         self.average = _copy_state(self.network) if config.optim.ema else None
         self.training = Feeder(dataset.train, self.device, config.compute.workers)
         self.validation = Feeder(dataset.calibration, self.device, config.compute.workers)
@@ -123,14 +127,16 @@ class Trainer:
         """
         path = self.folder.state_path
         tensors, facts = self.folder.read_tensors(path)
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}}
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}, "adapter": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition("/")
             if kind not in groups:
                 raise CheckpointError(f"{path}: tensor {name} is no part of a training state.")
             groups[kind][rest] = tensor
         load_weights(self.network, groups["model"], path)
-        parameters = dict(self.network.named_parameters())
+        if self.adapters is not None:
+            load_weights(self.adapters, groups["adapter"], path)
+        parameters = dict(self._named_parameters())
         for name, tensor in groups["momentum"].items():
             if name not in parameters or parameters[name].shape != tensor.shape:
                 raise CheckpointError(f"{path}: the momentum of {name} does not fit this network.")
@@ -227,7 +233,14 @@ class Trainer:
     def _loss(self, images: Tensor, labels: Tensor, progress: float, dtype: torch.dtype) -> Terms:
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             logits, features = self.forward(images.to(torch.float32, memory_format=self.layout))
+        if self.adapters is not None:
+            features = self.adapters([f.float() for f in features])
         return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau)
+
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from self.network.named_parameters()
+        if self.adapters is not None:
+            yield from self.adapters.named_parameters(prefix=_ADAPTER)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -256,7 +269,9 @@ class Trainer:
             self.folder.write_tensors(self.folder.weights_path, kept, {"epoch": self.epoch})
         self.folder.write_metrics(rows)
         tensors = {f"model/{name}": value for name, value in weights.items()}
-        for name, parameter in self.network.named_parameters():
+        if self.adapters is not None:
+            tensors |= {f"adapter/{name}": value for name, value in self.adapters.state_dict().items()}
+        for name, parameter in self._named_parameters():
             buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
             if buffer is not None:
                 tensors[f"momentum/{name}"] = buffer
@@ -271,9 +286,10 @@ class Trainer:
         self.folder.write_tensors(self.folder.state_path, tensors, facts)
 
 
-def _make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    plain = [p for p in network.parameters() if p.dim() <= 1]
+def _make_optimizer(modules: Sequence[nn.Module], config: TrainConfig) -> torch.optim.SGD:
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.dim() > 1]
+    plain = [p for p in parameters if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.SGD(
         groups, lr=config.optim.lr, momentum=config.optim.momentum, nesterov=config.optim.momentum > 0

@@ -1,4 +1,4 @@
-"""Several feature maps at a seam: MSDNet's chain of files equals its stand-alone exits and its network, in both targets."""
+"""Several feature maps at a seam: the chain equals its stand-alone exits and its network, in both targets."""
 
 import numpy as np
 import pytest

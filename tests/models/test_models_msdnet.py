@@ -90,7 +90,7 @@ def test_every_method_trains_all_of_it(method):
         ({"arch_options": {"scales": 3, "growth_factors": (1, 2)}}, "3 scales need as many growth_factors"),
         ({"exits_at": "1:1"}, "--exits-at: msdnet has classifiers of its own"),
         ({"width": 8}, "--width: msdnet has classifiers of its own"),
-        ({"branch": "separable"}, "--branch separable: msdnet has classifiers of its own"),
+        ({"branch": "separable"}, "--branch, --branch-width: msdnet has classifiers of its own"),
         ({"arch": "resnet8", "arch_options": {"growth": 3}}, "--arch-option growth: resnet8 has no such setting"),
     ],
 )

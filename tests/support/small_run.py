@@ -34,6 +34,7 @@ def train_small_run(folder: Path, data: Path, *, epochs: int = 4, exits: int = 3
         exits_at=None,
         arch_options={},
         branch="sampled",
+        branch_width=1.0,
         branch_interval=None,
         loss=LossConfig(),
         optim=OptimConfig(epochs=epochs, batch_size=32, lr=0.1),

@@ -47,6 +47,7 @@ def options(data: Path, **changes: object) -> TrainOptions:
         "exits_at": None,
         "arch_options": {},
         "branch": "sampled",
+        "branch_width": 1.0,
         "branch_interval": None,
         "loss": loss,
         "optim": OptimConfig.model_validate(optim),
@@ -223,3 +224,23 @@ def test_the_same_seed_gives_the_same_run_and_another_another(data: Path, tmp_pa
         run(plan_run(options(data, epochs=1, seed=seed), tmp_path / name))
     a, b, c = ((tmp_path / n / "model.safetensors").read_bytes() for n in "abc")
     assert a == b != c
+
+
+@pytest.mark.parametrize("branch", ["separable", "pooled"])
+def test_features_of_other_widths_go_through_adapters_that_no_file_holds(
+    data: Path, tmp_path: Path, branch: str
+) -> None:
+    width = 0.5 if branch == "separable" else 1.0
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    shape = {"branch": branch, "branch_width": width, "width": 16, "epochs": 3}
+    reports = run(plan_run(options(data, **shape), whole))
+    assert reports[-1].features > 0
+    run(plan_run(options(data, **shape), halves), stop_after=1)
+    run(plan_resume(RunFolder(halves)))
+    assert (whole / "state.safetensors").read_bytes() == (halves / "state.safetensors").read_bytes()
+    state, _ = RunFolder(whole).read_tensors(whole / "state.safetensors")
+    adapters = [name for name in state if "adapter" in name]
+    assert adapters
+    assert any(name.startswith("momentum/") for name in adapters)
+    weights, _ = RunFolder(whole).read_tensors(whole / "model.safetensors")
+    assert not [name for name in weights if "adapter" in name]
