@@ -8,8 +8,9 @@
 #
 # The programs run through their own loader, so that this system's libraries do not matter. `run` puts them into network
 # and mount namespaces of their own: nothing listens outside, and the daemon's / has its own /data (STATE/phone-mib MiB,
-# default 64), which is where a phone keeps things. STATE/standins is put before the daemon's PATH: what it lacks (am, pm, getprop,
-# dumpsys, run-as) is played by the files there. Clients need ADB_SERVER_SOCKET=localfilesystem:STATE/adb.sock.
+# default 64), which is where a phone keeps things. STATE/standins is put before the daemon's PATH: what it lacks (am, pm,
+# getprop, dumpsys, run-as) is played by the files there. Clients need ADB_SERVER_SOCKET=localfilesystem:STATE/adb.sock;
+# the daemon's serial number is 127.0.0.2:5555 after `adb connect` (127.0.0.3:5555 is the same daemon once more).
 #
 # Exit code 77: this cannot be had here (not Debian-like, not root, no namespaces, no network); a sentence says why.
 set -euo pipefail
@@ -92,6 +93,11 @@ run() {
 inside() {
   local folder="$1" state="$2" root
   ip link set lo up
+  # The server takes whatever listens on 127.0.0.1:5555 for an emulator, and would list the daemon twice.
+  ip -4 addr flush dev lo
+  ip -6 addr flush dev lo
+  ip addr add 127.0.0.2/32 dev lo
+  ip addr add 127.0.0.3/32 dev lo
   root="$state/root"
   mkdir -p "$root"
   mount -t tmpfs -o mode=755 tmpfs "$root"
@@ -109,8 +115,7 @@ inside() {
   mkdir -p "$root/data/local/tmp" "$root/data/data" "$root/data/app"
   chmod 777 "$root/data/local/tmp"
   echo $$ > "$state/inside.pid"
-  # Without the scan of ports the daemon would show up once more as an emulator.
-  HOME="$state" ADB_LOCAL_TRANSPORT_MAX_PORT=5553 "$folder/bin/adb" -L "localfilesystem:$state/adb.sock" server nodaemon > "$state/server.log" 2>&1 &
+  HOME="$state" "$folder/bin/adb" -L "localfilesystem:$state/adb.sock" server nodaemon > "$state/server.log" 2>&1 &
   echo $! > "$state/server.pid"
   start_daemon "$folder" "$state"
   touch "$state/ready"
@@ -174,5 +179,5 @@ case "${1:-}" in
   inside) inside "$2" "$3" ;;
   inside-sshd) inside_sshd "$2" "$3" ;;
   again) start_daemon "$2" "$3" ;;
-  *) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,18s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -18,7 +18,8 @@ from msd_edge.benchmarks.devices.protocol import PACKAGE
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "scripts/adbd.sh"
-SERIAL = "127.0.0.1:5555"
+SERIAL = "127.0.0.2:5555"
+OTHER = "127.0.0.3:5555"  # the same daemon once more
 PROGRAMS = Path(os.environ.get("MSD_EDGE_ADBD", Path(tempfile.gettempdir()) / f"msd-edge-adbd-{os.getuid()}"))
 
 PROPERTIES = {

@@ -61,25 +61,25 @@ def play(files: Path, config_path: str, nonce: str, fault: str) -> int:
         if (folder / "cancel").exists():
             raise Cancelled
 
+    if fault == "crash":
+        return end(0, shortMsg="Process crashed.", longMsg="java.lang.OutOfMemoryError")
+    if fault == "die":
+        return 0
+    if fault == "wrong-nonce":
+        return end(-1, nonce="0" * 32, sha256="0" * 64, end="msd-edge-complete")
+    if fault == "no-end":
+        return end(-1, nonce=nonce, sha256="0" * 64)
     try:
         value = measure(files, config, look, fault)
     except Cancelled:
         return end(0, nonce=nonce, error="Interrupted", message="stopped by the host.")
     except MsdEdgeError as problem:
         return end(0, nonce=nonce, error=type(problem).__name__, message=str(problem))
-    if fault == "crash":
-        return end(0, shortMsg="Process crashed.", longMsg="java.lang.OutOfMemoryError")
-    if fault == "die":
-        return 0
     if fault == "stale":
         value["nonce"] = "0" * 32
     data = json.dumps(value).encode()
     sha256 = hashlib.sha256(data).hexdigest()
     result.write_bytes(data[: len(data) // 2] if fault == "truncated" else data)
-    if fault == "wrong-nonce":
-        nonce = "0" * 32
-    if fault == "no-end":
-        return end(-1, nonce=nonce, sha256=sha256)
     return end(-1, nonce=nonce, sha256=sha256, end="msd-edge-complete")
 
 
