@@ -66,11 +66,14 @@ class Prepared(Protocol):
 
     Attributes:
         target: what it was converted for.
-        layers: names of layers that can be kept in float, ``segment-2/<operator or node name>``.
     """
 
     target: Target
-    layers: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of layers that can be kept in float, ``segment-2/<operator or node name>``."""
+        ...
 
     def variant(
         self,

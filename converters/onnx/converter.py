@@ -1,8 +1,7 @@
 """The ONNX converter: float32 and int8, the chain of segments and every exit alone."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,35 +13,14 @@ from msd_edge.converters.base import ConvertedFile, ConvertedVariant, ignore
 from msd_edge.converters.capability import check_capability
 from msd_edge.converters.onnx.calibrate import Range, measure_ranges
 from msd_edge.converters.onnx.check import finish, require_int8, require_seams
-from msd_edge.converters.onnx.export import IMAGE, export_float, output_name
-from msd_edge.converters.onnx.graph import LOGITS, chain, slice_model
+from msd_edge.converters.onnx.floats import FloatGraphs
+from msd_edge.converters.onnx.graph import LOGITS, chain
 from msd_edge.converters.onnx.pixels import Scale, take_pixels
 from msd_edge.converters.onnx.quantize import quantize, read_scale
-from msd_edge.converters.onnx.tidy import LAYERS
+from msd_edge.converters.rewrites import REWRITES, Rewrite
 from msd_edge.data.dataset import Images
 from msd_edge.errors import ExportError, MsdEdgeError
 from msd_edge.models.network import MultiExitNetwork
-from msd_edge.segments import cut
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A float segment. ``whole``: what each of its inputs and outputs is called in the whole graph."""
-
-    index: int
-    model: ModelProto
-    whole: dict[str, str]
-
-    @property
-    def prefix(self) -> str:
-        return f"segment-{self.index}/"
-
-    def layers(self) -> tuple[str, ...]:
-        return tuple(self.prefix + node.name for node in self.model.graph.node if node.op_type in LAYERS)
-
-    def own(self, names: frozenset[str]) -> frozenset[str]:
-        """Return those of ``segment-2/layer`` that are in this segment, without the prefix."""
-        return frozenset(name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix))
 
 
 class OnnxConverter:
@@ -55,6 +33,14 @@ class OnnxConverter:
 
     target: Target = "onnx"
 
+    def __init__(self, rewrites: Sequence[Rewrite] = REWRITES) -> None:
+        """Make a converter.
+
+        Args:
+            rewrites: the table of respellings; other tables than the package's are for measurements.
+        """
+        self._rewrites = rewrites
+
     def prepare(self, network: MultiExitNetwork, step: Callable[[str], None] = ignore) -> "OnnxPrepared":
         """Export the chain of segments once and slice it at the seams.
 
@@ -64,12 +50,12 @@ class OnnxConverter:
         """
         check_capability(self.target, "float32")
         step(f"torch → onnx, {network.exits} segments")
-        whole = export_float(network)
-        pieces = tuple(_slice(whole, network))
+        floats = FloatGraphs(network, self._rewrites)
+        floats.graph("float32")
         normalize = network.normalize
         return OnnxPrepared(
-            whole,
-            pieces,
+            floats,
+            network.image_shape,
             normalize.mean.detach().cpu().numpy().reshape(-1),
             normalize.inverse_std.detach().cpu().numpy().reshape(-1),
         )
@@ -82,17 +68,22 @@ class OnnxPrepared:
 
     def __init__(
         self,
-        whole: ModelProto,
-        pieces: tuple[_Piece, ...],
+        floats: FloatGraphs,
+        image_shape: tuple[int, int, int],
         mean: NDArray[np.float32],
         inverse_std: NDArray[np.float32],
     ) -> None:
-        self._whole = whole
-        self._pieces = pieces
+        self._floats = floats
+        channels, height, width = image_shape
+        self._image = (height, width, channels)
         self._mean = mean
         self._inverse_std = inverse_std
         self._ranges: tuple[str, dict[str, Range]] = ("", {})
-        self.layers: tuple[str, ...] = tuple(name for piece in pieces for name in piece.layers())
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of layers that can be kept in float, ``segment-2/trunk.1.conv1``."""
+        return tuple(name for piece in self._floats.graph("int8").pieces for name in piece.layers())
 
     def variant(
         self,
@@ -115,7 +106,7 @@ class OnnxPrepared:
         """
         check_capability(self.target, precision)
         if precision == "float32":
-            models = [piece.model for piece in self._pieces]
+            models = [piece.model for piece in self._floats.graph("float32").pieces]
         else:
             self._refuse_unknown(keep_float)
             models = self._quantized(self._images(activations), keep_float, step)
@@ -129,15 +120,16 @@ class OnnxPrepared:
             precision=precision,
             segments=segments,
             exits=exits,
-            float_layers=tuple(name for name in self.layers if name in kept),
+            float_layers=tuple(name for name in self.layers if name in kept) if kept else (),
         )
 
     def _quantized(self, images: Images, keep_float: frozenset[str], step: Callable[[str], None]) -> list[ModelProto]:
-        ranges = self._measure(images, step)
+        graph = self._floats.graph("int8", step)
+        ranges = self._measure(graph.whole, images, step)
         models: list[ModelProto] = []
         scales: list[Scale] = []
-        for piece in self._pieces:
-            step(f"segment {piece.index} of {len(self._pieces)} → onnx int8")
+        for piece in graph.pieces:
+            step(f"segment {piece.index} of {len(graph.pieces)} → onnx int8")
             try:
                 model, inner, kept = piece.model, {**ranges}, piece.own(keep_float)
                 if piece.index == 1:
@@ -155,12 +147,12 @@ class OnnxPrepared:
             models.append(result)
         return models
 
-    def _measure(self, images: Images, step: Callable[[str], None]) -> dict[str, Range]:
+    def _measure(self, whole: ModelProto, images: Images, step: Callable[[str], None]) -> dict[str, Range]:
         key = hashlib.sha256(repr(images.shape).encode() + np.ascontiguousarray(images).tobytes()).hexdigest()
         if self._ranges[0] != key:
             step(f"activation ranges of {len(images)} images")
             try:
-                self._ranges = (key, measure_ranges(self._whole, images))
+                self._ranges = (key, measure_ranges(whole, images))
             except MsdEdgeError:
                 raise
             except Exception as problem:
@@ -171,7 +163,7 @@ class OnnxPrepared:
         where = f"segment {index} → onnx {precision}"
         file = finish(model, where)
         if precision == "int8":
-            require_int8(file, where, self._pieces[index - 1].own(kept))
+            require_int8(file, where, self._floats.graph("int8").pieces[index - 1].own(kept))
         return file
 
     def _exit(self, models: list[ModelProto], precision: Precision, kept: frozenset[str]) -> ConvertedFile:
@@ -184,35 +176,16 @@ class OnnxPrepared:
     def _images(self, activations: Images | None) -> Images:
         if activations is None or not len(activations):
             raise ExportError("onnx int8: the calibration set is empty; int8 takes its activation ranges from images.")
-        channels, height, width = (dim.dim_value for dim in self._whole.graph.input[0].type.tensor_type.shape.dim[1:])
-        if activations.dtype != np.uint8 or activations.shape[1:] != (height, width, channels):
+        if activations.dtype != np.uint8 or activations.shape[1:] != self._image:
             raise ExportError(
                 f"onnx int8: calibration images are {activations.dtype} {list(activations.shape[1:])}; this network "
-                f"takes uint8 {[height, width, channels]} (height, width, channels)."
+                f"takes uint8 {list(self._image)} (height, width, channels)."
             )
         return activations
 
     def _refuse_unknown(self, keep_float: frozenset[str]) -> None:
-        for name in sorted(keep_float.difference(self.layers)):
+        for name in sorted(keep_float.difference(self.layers if keep_float else ())):
             raise ExportError(f"{name}: there is no such layer to keep in float{suggest(name, self.layers) or '.'}")
-
-
-def _slice(whole: ModelProto, network: MultiExitNetwork) -> "list[_Piece]":
-    pieces: list[_Piece] = []
-    given = {IMAGE: IMAGE}
-    for segment in cut(network):
-        made = {
-            output_name(segment.index, output): output if output == LOGITS else f"{output}_out"
-            for output in segment.output_names
-        }
-        try:
-            model = slice_model(whole, f"segment-{segment.index}", given, made)
-        except ValueError as problem:
-            raise ExportError(f"segment {segment.index} cannot be cut out of the ONNX graph: {problem}.") from problem
-        names = {inside: outside for outside, inside in (given | made).items()}
-        pieces.append(_Piece(segment.index, model, names))
-        given = {output_name(segment.index, output): output for output in segment.output_names if output != LOGITS}
-    return pieces
 
 
 def _first_line(problem: BaseException) -> str:

@@ -1,6 +1,5 @@
 """From torch to one float ONNX graph that holds the whole chain of segments."""
 
-import copy
 import re
 from collections.abc import Sequence
 
@@ -11,9 +10,8 @@ from torch import Tensor, nn
 from msd_edge.converters.capability import OPSET
 from msd_edge.converters.onnx.libraries import quiet
 from msd_edge.converters.onnx.tidy import tidy
+from msd_edge.converters.rewrites import SpelledSegment
 from msd_edge.errors import ExportError
-from msd_edge.models.network import MultiExitNetwork
-from msd_edge.segments import Segment, cut
 
 IMAGE = "image"
 
@@ -21,7 +19,7 @@ IMAGE = "image"
 class _Chain(nn.Module):
     """All segments as one module: image in, every segment's outputs out, in order."""
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
+    def __init__(self, segments: Sequence[nn.Module]) -> None:
         super().__init__()
         self.segments = nn.ModuleList(segments)
 
@@ -40,11 +38,11 @@ def output_name(segment: int, output: str) -> str:
     return f"{output}@{segment}"
 
 
-def export_float(network: MultiExitNetwork) -> ModelProto:
+def export_float(chain: Sequence[SpelledSegment]) -> ModelProto:
     """Export a network's chain of segments as one graph, for a batch of one image.
 
     Args:
-        network: any training mode, any device; it is not changed.
+        chain: every segment of the network, in order.
 
     Returns:
         A graph that takes ``image`` (1, channels, H, W), raw pixel values as float32, and makes ``logits@k`` and
@@ -53,16 +51,12 @@ def export_float(network: MultiExitNetwork) -> ModelProto:
     Raises:
         ExportError: a segment cannot be exported; segment and cause are named.
     """
-    network = copy.deepcopy(network).cpu().float().eval()
-    _refuse_batch_statistics(network)
-    segments = cut(network)
-    image = torch.zeros(1, *network.image_shape)
-    names = [output_name(segment.index, output) for segment in segments for output in segment.output_names]
+    names = [output_name(one.segment.index, output) for one in chain for output in one.segment.output_names]
     with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                _Chain(segments),
-                (image,),
+                _Chain([one.module for one in chain]),
+                chain[0].inputs,
                 dynamo=True,
                 external_data=False,
                 opset_version=OPSET,
@@ -71,14 +65,19 @@ def export_float(network: MultiExitNetwork) -> ModelProto:
                 verbose=False,
             )
         except Exception as problem:
-            raise _blame(segments, image, problem) from problem
+            raise _blame(chain, problem) from problem
         if program is None:
             raise ExportError("torch's ONNX exporter gave no program; check the versions of torch and onnxscript.")
         model = tidy(program.model_proto)
         return shape_inference.infer_shapes(model, strict_mode=True)
 
 
-def _refuse_batch_statistics(network: nn.Module) -> None:
+def refuse_batch_statistics(network: nn.Module) -> None:
+    """Refuse batch normalizations that take mean and variance from the batch.
+
+    Raises:
+        ExportError: there is one; it is named.
+    """
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise ExportError(
@@ -87,15 +86,13 @@ def _refuse_batch_statistics(network: nn.Module) -> None:
             )
 
 
-def _blame(segments: Sequence[Segment], image: Tensor, problem: Exception) -> ExportError:
+def _blame(chain: Sequence[SpelledSegment], problem: Exception) -> ExportError:
     """Find the first segment that torch cannot trace, and say why in a sentence."""
-    given: tuple[Tensor, ...] = (image,)
-    for segment in segments:
+    for one in chain:
         try:
-            torch.export.export(segment, given)
-            given = tuple(segment(*given)[1:])
+            torch.export.export(one.module, one.inputs)
         except Exception as cause:  # noqa: BLE001  whatever it is, it names the segment
-            return ExportError(f"segment {segment.index} cannot be exported to ONNX: {_sentence(cause)}")
+            return ExportError(f"segment {one.segment.index} cannot be exported to ONNX: {_sentence(cause)}")
     return ExportError(f"the network cannot be exported to ONNX: {_sentence(problem)}")
 
 

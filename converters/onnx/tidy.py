@@ -138,7 +138,15 @@ def _name_layers(nodes: list[NodeProto]) -> None:
 
 
 def _module(name: str) -> str:
-    """Return a parameter's module as the network names it: ``segments.1.piece.0`` is ``trunk.1.0``."""
+    """Return a parameter's module as the network names it: ``segments.1.piece.0`` is ``trunk.1.0``.
+
+    A respelled segment has the segment as ``body``, and what stands for a call of ``piece.0`` as
+    ``spellings.piece-0``.
+    """
+    respelled = re.fullmatch(r"(segments\.\d+\.)spellings\.(.*)", name)
+    if respelled:
+        name = respelled[1] + respelled[2].replace("-", ".")
+    name = re.sub(r"^(segments\.\d+)\.body\b", r"\1", name)
     name = re.sub(r"^segments\.(\d+)\.piece\b", r"trunk.\1", name)
     return re.sub(r"^segments\.(\d+)\.branch\b", r"branches.\1", name)
 

@@ -51,6 +51,11 @@ class Respelled(nn.Module):
             self.spellings[f"{name}#{number}" if name in self.spellings or not name else name] = one.module
         self.eval()
 
+    @property
+    def chosen(self) -> tuple[tuple[int, str], ...]:
+        """The numbers of the respelled calls, each with the name of the module that stands for it."""
+        return tuple((number, type(one.module).__name__) for number, one in self._chosen.items())
+
     def forward(self, *inputs: Tensor) -> Any:
         """Compute what the body computes."""
         with _Replay(self._calls, self._chosen):

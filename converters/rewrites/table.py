@@ -1,5 +1,6 @@
 """Which respelling is applied for which target and precision: a table. ``docs/rewrites.md`` has the measurements."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from msd_edge.bundle.manifest import Precision, Target
@@ -55,6 +56,6 @@ REWRITES: tuple[Rewrite, ...] = (
 )
 
 
-def finds(target: Target, precision: Precision) -> tuple[Find, ...]:
+def finds(target: Target, precision: Precision, rewrites: Iterable[Rewrite] = REWRITES) -> tuple[Find, ...]:
     """Return the respellings that a target and precision want, in the table's order."""
-    return tuple(rewrite.find for rewrite in REWRITES if (target, precision) in rewrite.pairs)
+    return tuple(rewrite.find for rewrite in rewrites if (target, precision) in rewrite.pairs)

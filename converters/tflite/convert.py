@@ -1,26 +1,23 @@
-"""The TFLite converter: K conversions by litert-torch, everything else by moving operators."""
+"""The TFLite converter: float segments from litert-torch, everything else by moving operators."""
 
-import contextlib
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msd_edge.bundle.manifest import Precision, Target
 from msd_edge.converters.base import ConvertedFile, ConvertedVariant, ignore
+from msd_edge.converters.rewrites import REWRITES, Rewrite
 from msd_edge.data.dataset import Images
 from msd_edge.errors import ExportError, ParityError
 from msd_edge.files import sha256_bytes
 from msd_edge.models.network import MultiExitNetwork
-from msd_edge.segments import Segment, cut
 
-from .census import count, refuse_floats, refuse_transposes
+from .census import count, refuse_floats
 from .compose import join, merge
-from .flatbuffer import describe, only_signature, quantization, read, rename_io, tensor_maps, write
-from .layout import fold_transposes
-from .names import name_layers
+from .flatbuffer import describe, only_signature, quantization, read, tensor_maps, write
+from .floats import FloatSegments, named
 from .pixels import PixelInput, absorb_normalization
 from .quantize import layers, to_float16, to_int8
-from .quiet import first_sentence, no_garbage_collection, quiet
+from .quiet import first_sentence
 from .ranges import Ranges, observe
 
 
@@ -28,6 +25,14 @@ class TfliteConverter:
     """Makes .tflite files: NHWC, tensors named ``image``, ``features`` and ``logits``."""
 
     target: Target = "tflite"
+
+    def __init__(self, rewrites: Sequence[Rewrite] = REWRITES) -> None:
+        """Make a converter.
+
+        Args:
+            rewrites: the table of respellings; other tables than the package's are for measurements.
+        """
+        self._rewrites = rewrites
 
     def prepare(self, network: MultiExitNetwork, step: Callable[[str], None] = ignore) -> "PreparedTflite":
         """Convert every segment to float TFLite; the network itself is left as it is.
@@ -39,26 +44,9 @@ class TfliteConverter:
         Raises:
             ExportError: litert-torch is not installed, cannot convert a segment, or needs a TRANSPOSE for it.
         """
-        import torch
-
-        pieces = cut(copy.deepcopy(network).cpu().eval())
-        given: tuple[torch.Tensor, ...] = (torch.zeros(1, *network.image_shape),)
-        files = []
-        for piece in pieces:
-            where = f"segment {piece.index} of {len(pieces)}"
-            step(f"{where} → tflite float32")
-            with torch.no_grad():
-                outputs = piece(*given)
-            model = read(_convert(piece, given, outputs, where))
-            with _named(where):
-                rename_io(model, piece.input_names, piece.output_names)
-            fold_transposes(model)
-            model = join([model], outputs=piece.output_names)
-            name_layers(model)
-            refuse_transposes(model, where)
-            files.append(write(model))
-            given = outputs[1:]
-        return PreparedTflite(files, network.image_shape)
+        floats = FloatSegments(network, self._rewrites)
+        floats.files("float32", step)
+        return PreparedTflite(floats, network.image_shape)
 
 
 class PreparedTflite:
@@ -66,22 +54,21 @@ class PreparedTflite:
 
     Attributes:
         target: ``tflite``.
-        layers: what can be kept in float, ``segment-2/branch.classifier``.
     """
 
     target: Target = "tflite"
 
-    def __init__(self, files: Sequence[bytes], image_shape: tuple[int, int, int]) -> None:
-        self._float = tuple(files)
+    def __init__(self, floats: FloatSegments, image_shape: tuple[int, int, int]) -> None:
+        self._floats = floats
         channels, height, width = image_shape
         self._image = (height, width, channels)
-        first, self._pixels = absorb_normalization(read(files[0]))
-        # What int8 starts from: no normalization operators where the input's scale can do their work.
-        self._sources = (write(first), *self._float[1:])
-        self.layers = tuple(
-            f"segment-{place}/{name}" for place, data in enumerate(self._sources, 1) for name in layers(read(data))
-        )
         self._ranges: dict[str, tuple[Ranges, ...]] = {}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of layers that can be kept in float, ``segment-2/branch.classifier``."""
+        sources, _ = self._sources(ignore)
+        return tuple(f"segment-{place}/{name}" for place, data in enumerate(sources, 1) for name in layers(read(data)))
 
     def variant(
         self,
@@ -101,22 +88,24 @@ class PreparedTflite:
         """
         if keep_float and precision != "int8":
             raise ExportError(f"only int8 files can keep layers in float, {precision} ones are float.")
-        unknown = sorted(keep_float.difference(self.layers))
+        known = self.layers if keep_float else ()
+        unknown = sorted(keep_float.difference(known))
         if unknown:
-            raise ExportError(f"there is no layer {unknown[0]!r} to keep in float; the first is {self.layers[0]!r}.")
+            raise ExportError(f"there is no layer {unknown[0]!r} to keep in float; the first is {known[0]!r}.")
         if precision == "int8":
             segments = self._int8(activations, keep_float, step)
         elif precision == "float16":
             segments = self._float16(step)
         else:
-            segments = list(self._float)
+            segments = list(self._floats.files(precision, step))
         step(f"stand-alone exits and multi-signature file → {precision}")
-        return _assemble(precision, segments, tuple(name for name in self.layers if name in keep_float))
+        return _assemble(precision, segments, tuple(name for name in known if name in keep_float))
 
     def _float16(self, step: Callable[[str], None]) -> list[bytes]:
         files = []
-        for place, data in enumerate(self._float, 1):
-            where = f"segment {place} of {len(self._float)}"
+        sources = self._floats.files("float16", step)
+        for place, data in enumerate(sources, 1):
+            where = f"segment {place} of {len(sources)}"
             step(f"{where} → float16")
             try:
                 files.append(to_float16(data))
@@ -125,11 +114,12 @@ class PreparedTflite:
         return files
 
     def _int8(self, activations: Images | None, keep_float: frozenset[str], step: Callable[[str], None]) -> list[bytes]:
-        total = len(self._sources)
+        sources, pixels = self._sources(step)
+        total = len(sources)
         ranges = self._observe(activations, step)
-        taken = [self._pixels.range]
+        taken = [pixels.range]
         files: list[bytes] = []
-        for place, data in enumerate(self._sources, 1):
+        for place, data in enumerate(sources, 1):
             where = f"segment {place} of {total}"
             step(f"{where} → int8")
             prefix = f"segment-{place}/"
@@ -142,10 +132,16 @@ class PreparedTflite:
             model = read(files[-1])
             refuse_floats(model, kept, where)
             if place == 1:
-                _check_pixels(model, self._pixels)
+                _check_pixels(model, pixels)
             if place < total:
                 taken = _handed_over(model)
         return files
+
+    def _sources(self, step: Callable[[str], None]) -> tuple[tuple[bytes, ...], PixelInput]:
+        """Return what int8 starts from: no normalization operators where the input's scale can do their work."""
+        files = self._floats.files("int8", step)
+        first, pixels = absorb_normalization(read(files[0]))
+        return (write(first), *files[1:]), pixels
 
     def _observe(self, activations: Images | None, step: Callable[[str], None]) -> tuple[Ranges, ...]:
         if activations is None or len(activations) == 0:
@@ -158,26 +154,8 @@ class PreparedTflite:
         key = sha256_bytes(activations.tobytes())
         if key not in self._ranges:
             step(f"activation ranges over {len(activations)} images")
-            self._ranges = {key: observe(self._float, activations)}
+            self._ranges = {key: observe(self._floats.files("int8", step), activations)}
         return self._ranges[key]
-
-
-def _convert(piece: Segment, given: Sequence[Any], outputs: Sequence[Any], where: str) -> bytes:
-    """Return one segment as litert-torch makes it, taking and giving NHWC."""
-    inputs = [place for place, value in enumerate(given) if value.ndim == 4]
-    maps = [place for place, output in enumerate(outputs) if output.ndim == 4]
-    try:
-        with quiet(), no_garbage_collection():
-            import litert_torch
-
-            nhwc = litert_torch.to_channel_last_io(piece, args=inputs, outputs=maps).eval()
-            taken = tuple(x.permute(0, 2, 3, 1).contiguous() if x.ndim == 4 else x for x in given)
-            model = litert_torch.convert(nhwc, taken)
-            return bytes(model.model_content())
-    except ImportError as problem:
-        raise ExportError(f"TFLite needs {problem.name}; install it with: pip install 'msd-edge[export]'.") from None
-    except Exception as problem:
-        raise ExportError(f"{where}: conversion to TFLite failed: {first_sentence(problem)}") from problem
 
 
 def _handed_over(model: Any) -> list[tuple[float, float]]:
@@ -227,7 +205,7 @@ def _assemble(precision: Precision, segments: Sequence[bytes], kept: tuple[str, 
 
 def _file(model: Any, where: str) -> ConvertedFile:
     signature, subgraph = only_signature(model)
-    with _named(where):
+    with named(where):
         inputs = [describe(subgraph, index, name) for name, index in tensor_maps(signature.inputs).items()]
         outputs = [describe(subgraph, index, name) for name, index in tensor_maps(signature.outputs).items()]
     return ConvertedFile(
@@ -237,12 +215,3 @@ def _file(model: Any, where: str) -> ConvertedFile:
         logits=next(spec for spec in outputs if spec.name == "logits"),
         features=tuple(spec for spec in outputs if spec.name != "logits"),
     )
-
-
-@contextlib.contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Say which file an error is about."""
-    try:
-        yield
-    except ExportError as problem:
-        raise ExportError(f"{where}: {problem}") from problem

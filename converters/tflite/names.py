@@ -52,7 +52,10 @@ def _layer(model: Any, subgraph: Any, operator: Any, index: int) -> str:
 
 def _path(scope: str) -> tuple[str, str]:
     """Return ("piece.conv1", "Conv2d") of one scope, ("", "") of text that is none."""
-    found = [_COMPONENT.fullmatch(component) for component in scope.split("/")[2:]]
+    components = scope.split("/")[2:]
+    if "Respelled_" in scope:  # which holds the segment
+        components = components[1:]
+    found = [_COMPONENT.fullmatch(component) for component in components]
     matches = [match for match in found if match]
     if not matches or len(matches) != len(found):
         return "", ""

@@ -407,6 +407,7 @@ def test_what_cannot_be_converted_is_named() -> None:
 
 def test_a_flattened_map_is_refused_with_what_to_do() -> None:
     net = network(exits=1)
-    net.branches[0] = Branch(conv(WIDTH, WIDTH, 2), nn.Flatten(), WIDTH * HEIGHT * BREADTH // 4, CLASSES)
+    pool = nn.Sequential(nn.Flatten(), nn.Sigmoid())  # a linear layer right behind it would take the map as it is
+    net.branches[0] = Branch(conv(WIDTH, WIDTH, 2), pool, WIDTH * HEIGHT * BREADTH // 4, CLASSES)
     with pytest.raises(ExportError, match=r"segment 1 of 1: .* TRANSPOSE at .*AdaptiveAvgPool2d\(1\)"):
         TfliteConverter().prepare(net.eval())
