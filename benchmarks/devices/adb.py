@@ -21,6 +21,8 @@ SHORT = 30.0
 LONG = 600.0
 
 _WHERE = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
+# What adb says when the connection broke under a command.
+_BREAKS = ("closed", "connect", "EOF", "reset", "failed to read copy", "couldn't read", "protocol fault", "offline")
 _AUTHORIZE = "unlock it and allow USB debugging for this computer"
 
 
@@ -159,7 +161,9 @@ class AdbDevice:
             ) from None
         except OSError as problem:
             raise AdbError(f"{self.adb}: cannot run this program: {problem.strerror}.") from None
-        self._check_there(done.stderr)
+        if done.returncode:
+            # Of a shell's standard output every line is the device's; other commands put their errors there as well.
+            self._check_there(done.stderr if words[0] in ("shell", "exec-out") else done.stderr + done.stdout)
         return done
 
     @contextlib.contextmanager
@@ -195,12 +199,13 @@ class AdbDevice:
     def lost_or_failed(self, what: str, done: "subprocess.CompletedProcess[bytes]") -> AdbError:
         """Return the error of an adb command that failed, with what it said."""
         words = _tail(done.stderr) or _tail(done.stdout)
-        if not words or any(sign in words for sign in ("closed", "connect", "EOF", "reset", "failed to read copy")):
+        if not words or any(sign in words for sign in _BREAKS):
             return self.lost(what, words)
         return explain_failure(self.serial, what, words)
 
     def _check_there(self, noise: bytes) -> None:
-        text = noise.decode(errors="replace")
+        lines = noise.decode(errors="replace").splitlines()
+        text = "\n".join(line for line in lines if line.startswith(("adb: ", "error: ")))
         if "unauthorized" in text or "still authorizing" in text:
             raise NoDevice(f"{self.serial}: the device does not allow this computer yet; {_AUTHORIZE}.")
         if "device offline" in text:

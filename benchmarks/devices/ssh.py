@@ -278,5 +278,9 @@ class SshDevice:
     def _explain(self, problem: DeviceRunError) -> DeviceRunError:
         text = str(problem)
         if any(sign in text for sign in _BREAKS) or "exit code 255" in text:
-            return DeviceRunError(f"{self.host}: the connection broke while measuring; run it again.")
+            # OpenSSH says 255 for both.
+            return DeviceRunError(
+                f"{self.host}: the connection broke while measuring, or the worker was killed there (out of memory?); "
+                "run it again."
+            )
         return DeviceRunError(f"{self.host}: {text}")

@@ -75,7 +75,7 @@ def test_a_dry_run_checks_and_writes_nothing(place: Path, capfd: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["b", "--device", "pixel"], 3, "phones and boards are not measured by this release; use --device cpu"),
+        (["b", "--sustain", "1"], 2, "--device cpu: --apk, --paced, --sustain"),
         (["b", "--variant", "tflite-int9"], 2, "no variant 'tflite-int9'"),
         (["b", "--runtime", "onnxruntime"], 2, "does not run tflite files"),
         (["b", "--runtime", "tflite-runtime"], 1, "the runtime tflite-runtime is not installed"),
