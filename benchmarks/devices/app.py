@@ -12,7 +12,7 @@ from msd_edge.bundle.manifest import Target
 from msd_edge.errors import AdbError, ConfigError, DeviceError
 from msd_edge.files import sha256_file
 
-BUILD = "build it with `mvn -B -f android_demo clean verify` (android_demo/README.md tells more) and name it with --apk"
+BUILD = "build it in android_demo/ (its README.md says how, one command) and name it with --apk FILE"
 
 # What a library in the APK is called, and whose files it runs.
 _LIBRARIES: dict[str, Target] = {"tensorflowlite": "tflite", "litert": "tflite", "onnxruntime": "onnx"}

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from msd_edge.benchmarks.devices.adb import LONG, AdbDevice, explain_failure
 from msd_edge.benchmarks.devices.app import App
-from msd_edge.bundle.manifest import FileEntry, Variant
-from msd_edge.bundle.reader import MANIFEST, Bundle
+from msd_edge.bundle.files import list_files
+from msd_edge.bundle.manifest import Variant
+from msd_edge.bundle.reader import Bundle
 from msd_edge.errors import AdbError, DeviceError
 from msd_edge.files import sha256_bytes, sha256_file
 
@@ -43,24 +44,7 @@ def bundle_items(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Item]
     Raises:
         BundleError: a file is missing or damaged.
     """
-    entries: list[FileEntry] = []
-    for variant in variants:
-        entries += [*variant.segments, *variant.exits]
-        entries += [variant.multi_signature] if variant.multi_signature is not None else []
-    found = {}
-    for entry in entries:
-        bundle.read(entry)
-        found[entry.path] = Item(bundle.path / entry.path, entry.sha256, entry.bytes)
-    golden = bundle.manifest.golden
-    names = {variant.name for variant in variants}
-    hashes = {golden.path: golden.sha256, **{o.path: o.sha256 for o in golden.outputs if o.variant in names}}
-    for path, sha256 in hashes.items():
-        size = (bundle.path / path).stat().st_size if (bundle.path / path).is_file() else 0
-        bundle.read_exact(path, sha256=sha256, size=size)
-        found[path] = Item(bundle.path / path, sha256, size)
-    manifest = bundle.path / MANIFEST
-    found[MANIFEST] = Item(manifest, bundle.manifest_sha256, manifest.stat().st_size)
-    return found
+    return {file.path: Item(bundle.path / file.path, file.sha256, file.size) for file in list_files(bundle, variants)}
 
 
 class Store:

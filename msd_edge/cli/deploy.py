@@ -1,6 +1,5 @@
 """``msd-edge deploy``."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,6 @@ Examples:
 
 Every file is compared by SHA-256 on the phone. A transfer that broke goes on where it stopped.
 """
-
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +42,7 @@ def deploy(
     from msd_edge.benchmarks.devices.app import App
     from msd_edge.benchmarks.devices.discover import connect
     from msd_edge.benchmarks.devices.transfer import deploy as bring
+    from msd_edge.bundle.android import check_name, folder_name
     from msd_edge.bundle.reader import read_bundle
 
     del verbose
@@ -52,9 +50,7 @@ def deploy(
         raise ConfigError(f"--device {device}: bundles are deployed to the app on a phone; a board needs a copy only.")
     chosen = common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export") if bundle is None else bundle
     opened = read_bundle(chosen)
-    folder = folder_name(chosen.resolve().name) if name is None else name
-    if not _NAME.fullmatch(folder):
-        raise ConfigError(f"--name {folder}: use letters, digits, '.', '_' and '-', and no dot in front.")
+    folder = folder_name(chosen.resolve().name) if name is None else check_name(name)
     adb, found = connect(device)
     app = App(adb)
     facts = app.inspect(apk, found.abi)
@@ -81,8 +77,3 @@ def deploy(
         if names:
             common.say(f"note     {why} {', '.join(names)}.")
     common.facts([("there", f"{folder}, all files compared"), ("next", f"msd-edge bench {chosen} --device {device}")])
-
-
-def folder_name(name: str) -> str:
-    """Return a name for a bundle's folder on a phone: other signs than letters, digits, ``._-`` become ``-``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "bundle"

@@ -25,6 +25,10 @@ Examples:
   msd-edge export runs/resnet20-cifar10 --int8 --target tflite --target onnx
 
   msd-edge export --int8 --fallback --max-drop 0.3
+
+  msd-edge export bundles/resnet20-cifar10 --android-assets android_demo/app/src/main/assets
+
+The last one exports nothing: it copies a bundle, calibrated meanwhile, into an app's assets.
 """
 
 
@@ -35,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run folder; default the newest in runs/.")
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="A run folder; default the newest in runs/. A bundle with --android-assets."
+        ),
     ] = None,
     target: Annotated[list[str] | None, typer.Option(help="tflite or onnx; repeatable; default both.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer int8 files.")] = False,
@@ -53,6 +60,9 @@ def export(
     proof_images: Annotated[int, typer.Option(min=32, help="Calibration images for parity and accuracy.")] = 1000,
     data: Annotated[str | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default bundles/RUN.")] = None,
+    android_assets: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also copy the bundle into an Android app's assets.")
+    ] = None,
     overwrite: OverwriteOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be exported, and stop.")] = False,
     as_json: JsonOption = False,
@@ -67,7 +77,10 @@ def export(
     named = run is not None
     path = run if run is not None else common.newest(Path("runs"), "run.json", "run", "msd-edge train")
     if common.run_or_bundle(path) != "run":
-        raise ConfigError(f"{path}: this is a bundle already; export takes a run.")
+        if android_assets is None:
+            raise ConfigError(f"{path}: this is a bundle already; export takes a run.")
+        _copy_only(path, android_assets, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+        return
     common.require("export", "torch", "safetensors", extra="export")
     from msd_edge.converters.export import ExportOptions, plan_variants
 
@@ -87,6 +100,7 @@ def export(
     )
     pairs = plan_variants(options)
     refuse_existing(options.out, overwrite=overwrite, marker=MANIFEST)
+    assets = None if android_assets is None else _assets_target(options.out, android_assets, overwrite=overwrite)
     names = [f"{target}-{precision}" for target, precision in pairs]
     if not as_json:
         common.facts([("run", f"{path}{'' if named else ' (newest)'}")])
@@ -97,10 +111,48 @@ def export(
             common.facts([("would", f"write {options.out}: {', '.join(names)}")])
         return
     manifest = _run(path, options)
+    if android_assets is not None:
+        from msd_edge.bundle.android import write_assets
+        from msd_edge.bundle.reader import read_bundle
+
+        write_assets(read_bundle(options.out), android_assets, overwrite=overwrite)
     if as_json:
-        common.say_json({"bundle": str(options.out), "manifest": manifest.model_dump(mode="json")})
-    else:
-        _show(options.out, manifest)
+        more = {} if assets is None else {"assets": str(assets)}
+        common.say_json({"bundle": str(options.out), "manifest": manifest.model_dump(mode="json"), **more})
+        return
+    _show(options.out, manifest)
+    if assets is not None:
+        common.facts([("assets", f"{assets} · after calibrating: msd-edge export {options.out} --android-assets …")])
+
+
+def _assets_target(path: Path, assets: Path, *, overwrite: bool) -> Path:
+    """Return where a bundle's copy in an app's assets will be; checked before long work."""
+    from msd_edge.bundle.android import FOLDER, folder_name
+    from msd_edge.bundle.reader import MANIFEST
+
+    target = assets / FOLDER / folder_name(path.resolve().name)
+    refuse_existing(target, overwrite=overwrite, marker=MANIFEST)
+    return target
+
+
+def _copy_only(path: Path, assets: Path, *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    """Copy a bundle that is there already into an app's assets."""
+    from msd_edge.bundle.android import write_assets
+    from msd_edge.bundle.reader import read_bundle
+
+    bundle = read_bundle(path)
+    target = _assets_target(path, assets, overwrite=overwrite)
+    if not dry_run:
+        write_assets(bundle, assets, overwrite=overwrite)
+    if as_json:
+        common.say_json({"bundle": str(path), "assets": str(target)})
+        return
+    common.facts([("bundle", str(path)), ("would" if dry_run else "assets", f"{'write ' if dry_run else ''}{target}")])
+    bare = [variant.name for variant in bundle.manifest.variants if variant.calibration is None]
+    if bare:
+        common.say(
+            f"note     not calibrated, so only the last exit answers: {', '.join(bare)}; msd-edge calibrate {path}"
+        )
 
 
 def _run(path: Path, options: "ExportOptions") -> "Manifest":

@@ -166,7 +166,7 @@ def _files(folder: Path) -> list[str]:
 
 def test_the_app_is_installed_once(phone: PhoneOnLoopback, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     phone.reset()
-    fails(capfd, ["deploy", "b", "--device", "pixel"], 3, "is not installed; build it with `mvn -B -f android_demo")
+    fails(capfd, ["deploy", "b", "--device", "pixel"], 3, "is not installed; build it in android_demo/")
     assert run(["deploy", "b", "--device", "pixel", "--apk", "app.apk"]) == 0
     assert "(installed now)" in capfd.readouterr().out
     assert run(["deploy", "b", "--device", "pixel", "--apk", "app.apk"]) == 0
