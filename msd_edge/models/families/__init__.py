@@ -87,8 +87,13 @@ FAMILIES = (
 
 
 def list_archs() -> tuple[str, ...]:
-    """Return the names of the known networks; ``resnetD`` exists for any D of 6n+2."""
+    """Return the names to offer; ``outline`` tells of more."""
     return tuple(arch for family in FAMILIES for arch in family.archs)
+
+
+def outline() -> tuple[str, ...]:
+    """Return a line a family: the names to offer, and which others there are."""
+    return tuple(" ".join(family.archs) + (f" ({family.more})" if family.more else "") for family in FAMILIES)
 
 
 def has_arch(arch: str) -> bool:
