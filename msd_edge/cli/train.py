@@ -28,6 +28,10 @@ Examples:
 
   msd-edge train --data photos/ --arch resnet18 --exits-at 1:1,2:1,3:1
 
+  msd-edge train --data cifar10 --arch timm:mobilenetv3_small_100 --exits-at blocks.2,blocks.4 --branch separable
+
+  msd-edge train --data photos/ --arch my_net.py:build --weights my_net.safetensors --freeze-trunk --exits 4
+
   msd-edge train --resume
 """
 
@@ -66,6 +70,17 @@ def train(
         int | None,
         typer.Option(min=1, help="Take every so-manieth block of a stage into a branch; default one a stage."),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start from a trained single-classifier network: FILE.safetensors, a run, or pretrained."),
+    ] = None,
+    freeze_trunk: Annotated[
+        bool, typer.Option("--freeze-trunk", help="Leave trunk and last exit as --weights has them; train branches.")
+    ] = False,
+    mean: Annotated[
+        str | None, typer.Option(help="Normalization in pixels, one value or one per channel; default the data's.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
     method: Annotated[str, typer.Option(help="msd, joint, last-teacher, annealed, ensemble or single.")] = "msd",
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of distillation; labels have 1 - alpha.")] = 0.1,
     tau: Annotated[float, typer.Option(min=0.01, max=100, help="Temperature of distillation.")] = 3.0,
@@ -111,9 +126,9 @@ def train(
     """Train a multi-exit network."""
     del verbose
     if list_archs:
-        from msd_edge.models.archs import list_archs as names
+        from msd_edge.models.archs import outline
 
-        common.say("\n".join(names()))
+        common.say("\n".join(outline()))
         return
     common.require("training", "torch", "safetensors", extra="train")
     from msd_edge.data.config import DataConfig
@@ -172,6 +187,7 @@ def train(
                 schedule=cast("Schedule", schedule),
                 warmup=warmup,
                 ema=ema,
+                freeze_trunk=freeze_trunk,
             ),
             compute=ComputeConfig(
                 device=compute,
@@ -184,8 +200,11 @@ def train(
             flip=flip,
             cutout=cutout,
             seed=seed,
+            weights=weights,
+            mean=_read_pixels("--mean", mean),
+            std=_read_pixels("--std", std),
         )
-        path = out or Path("runs") / f"{arch}-{_short(data)}"
+        path = out or Path("runs") / f"{_safe_name(arch)}-{_short(data)}"
         setup.prepare_folder(path, overwrite=overwrite)
         plan = setup.plan_run(options, path)
     for note in plan.dataset.notes:
@@ -272,6 +291,19 @@ def _read_size(text: str | None) -> tuple[int, int] | None:
     return sides[0], sides[-1]
 
 
+def _read_pixels(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    least = 0 if option == "--mean" else 1e-6
+    if not values or not all(least <= value <= 255 for value in values):
+        raise ConfigError(f"{option} {text}: pixel values up to 255, one or one per channel (123.7,116.3,103.5).")
+    return values
+
+
 def _read_arch_options(texts: list[str]) -> "dict[str, ArchOption]":
     found: dict[str, ArchOption] = {}
     for text in texts:
@@ -291,6 +323,11 @@ def _read_arch_options(texts: list[str]) -> "dict[str, ArchOption]":
 def _explicit(context: typer.Context) -> set[str]:
     source = context.get_parameter_source
     return {name for name in context.params if getattr(source(name), "name", "") == "COMMANDLINE"}
+
+
+def _safe_name(arch: str) -> str:
+    """Return an arch as part of a folder's name: what is called, without where it is imported from."""
+    return arch.rpartition(":")[2] if ":" in arch else arch
 
 
 def _short(data: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import nn
 
+from msd_edge.bundle.choices import suggest
 from msd_edge.errors import ModelError
 from msd_edge.models.blocks import separable_pair
 from msd_edge.models.cost import Shape, trace_cost
@@ -107,9 +108,9 @@ def spread_places(spec: BackboneSpec, exits: int) -> tuple[Place, ...]:
 
 
 def parse_places(spec: BackboneSpec, text: str, image_shape: Shape) -> tuple[Place, ...]:
-    """Read ``--exits-at``: commas between ``stage:block``, ``stem``, or shares of the trunk's MACs such as ``0.4``.
+    """Read ``--exits-at``: commas between ``stage:block``, ``stem``, names of blocks, or shares of the trunk's MACs.
 
-    The network's own head is always the last exit and is not named.
+    A share is a number such as ``0.4``. The network's own head is always the last exit and is not named.
 
     Raises:
         ModelError: a place cannot be read, does not exist, comes twice or out of order.
@@ -142,6 +143,14 @@ def _parse_place(spec: BackboneSpec, part: str, known: Sequence[Place], shares: 
         share = float(part)
         nearest = min(range(len(known) - 1), key=lambda i: abs(shares[i] - share))
         return known[nearest]
+    if spec.names:
+        inside = [place for name, place in spec.names.items() if name == part or name.startswith(f"{part}.")]
+        if inside:
+            return Place(*max(inside))
+        raise ModelError(
+            f"--exits-at {part}: {spec.name} has no block of this name{suggest(part, spec.names) or '.'} "
+            f"It has {', '.join(spec.names)}."
+        )
     raise ModelError(f"--exits-at {part}: a place is stage:block (2:1), stem, or a share of the trunk's MACs (0.4).")
 
 

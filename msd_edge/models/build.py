@@ -1,6 +1,7 @@
 """Builds networks by name, and says what they cost."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +16,10 @@ from msd_edge.models.archs import check_arch
 from msd_edge.models.branches import BranchKind, BranchMaker, augment_backbone, parse_places, spread_places
 from msd_edge.models.cost import count_parameters, trace_cost
 from msd_edge.models.families import describe_arch
+from msd_edge.models.imported import describe_imported, is_imported
 from msd_edge.models.network import Branch, MultiExitNetwork, Normalize, Stack
+from msd_edge.models.pretrained import Weights, load_single
+from msd_edge.models.traced import trace_module
 from msd_edge.typed import Model
 
 ArchOption = bool | int | float | str | tuple[int, ...]
@@ -75,6 +79,45 @@ class ExitCost:
     handed: int
 
 
+def add_exits(
+    module: nn.Module,
+    at: Sequence[str],
+    *,
+    classes: int,
+    image_shape: tuple[int, int, int],
+    mean: Sequence[float] = (127.5,),
+    std: Sequence[float] = (127.5,),
+    branch: BranchKind = "sampled",
+) -> MultiExitNetwork:
+    """Give a single-classifier CNN exits; its weights come along, the branches' copies of its blocks start from them.
+
+    Args:
+        module: takes images (batch, channels, H, W), returns logits (batch, classes); it is copied, not changed.
+        at: where exits leave, early to late: names of blocks (``layer1``), ``stage:block``, shares of the MACs. The
+            module's own head is the last exit and is not named.
+        classes: number of classes; the last exit keeps the module's classifier if it has as many.
+        image_shape: (channels, height, width).
+        mean, std: normalization in pixels, one value or one per channel; what the module takes is (pixel - mean) / std.
+        branch: what branches are made of.
+
+    Raises:
+        ModelError: the module cannot be cut, or a place does not exist; the part that is why is named.
+    """
+    traced = trace_module(module, image_shape, type(module).__name__)
+    places = parse_places(traced.spec, ",".join(at), image_shape)
+    normalize = Normalize(mean, std)
+    network = augment_backbone(traced.spec, places, classes, normalize, image_shape, BranchMaker(branch))
+    load_single(network, Weights(module.state_dict(), type(module).__name__), traced.classifier)
+    return network
+
+
+def name_classifier(config: NetworkConfig) -> str:
+    """Return what the single-classifier form of a network calls its last linear layer."""
+    if is_imported(config.arch):
+        return describe_imported(config.arch, config.classes, config.image_shape).classifier
+    return "branches.0.classifier"
+
+
 def build_network(config: NetworkConfig) -> MultiExitNetwork:
     """Build a multi-exit network with fresh weights.
 
@@ -88,17 +131,23 @@ def build_network(config: NetworkConfig) -> MultiExitNetwork:
         network = msdnet.build_msdnet(options, config.exits, config.classes, normalize, config.image_shape)
         initialise(network)
         return network
+    if is_imported(config.arch) and config.width is not None:
+        raise ModelError(f"--width: {config.arch} has its own widths.")
     if config.arch_options:
         raise ModelError(f"--arch-option {next(iter(config.arch_options))}: {config.arch} has no such setting.")
     channels, height, width = config.image_shape
-    spec = describe_arch(config.arch, config.width, channels, min(height, width))
+    if is_imported(config.arch):
+        spec = describe_imported(config.arch, config.classes, config.image_shape).spec
+    else:
+        spec = describe_arch(config.arch, config.width, channels, min(height, width))
     if config.exits_at is not None:
         places = parse_places(spec, config.exits_at, config.image_shape)
     else:
         places = spread_places(spec, config.exits)
     make = BranchMaker(config.branch, config.branch_interval, config.branch_width)
     network = augment_backbone(spec, places, config.classes, normalize, config.image_shape, make)
-    initialise(network)
+    if not is_imported(config.arch):
+        initialise(network)
     return network
 
 

@@ -38,7 +38,8 @@ class BackboneSpec:
 
     Invariants: stages are not empty; block i's ``out_channels`` is block i+1's ``in_channels``; ``head(channels)``
     builds the module between the last feature map (batch, channels, H, W) and the last linear layer; it returns
-    pooled features (batch, features) and must not change their number with H and W.
+    pooled features (batch, features) and must not change their number with H and W. ``names``: what blocks are called
+    where they have names, to (stage, block), both from 1.
     """
 
     name: str
@@ -46,6 +47,7 @@ class BackboneSpec:
     stages: tuple[tuple[BlockSpec, ...], ...]
     head: Callable[[int], nn.Module]
     feature_width: Callable[[int], int] = field(default=lambda channels: channels)
+    names: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class GlobalPool(nn.Module):

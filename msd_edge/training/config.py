@@ -26,6 +26,7 @@ class OptimConfig(Model):
         weight_decay: on convolution and linear weights; BatchNorm and biases have none.
         schedule: one-cycle: linear up over ``warmup``, linear down to 0; cosine: the same rise, then half a cosine.
         warmup: share of all steps.
+        freeze_trunk: trunk and last exit stay as they are, BatchNorm's statistics included; branches are trained.
         ema: decay a step of an exponential moving average of the weights, which is then what is validated and kept;
             0: none.
     """
@@ -37,6 +38,7 @@ class OptimConfig(Model):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     schedule: Schedule = "cosine"
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    freeze_trunk: bool = False
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -58,6 +60,13 @@ class ComputeConfig(Model):
     workers: Annotated[int, Field(ge=0)] = 2
 
 
+class StartConfig(Model):
+    """Weights that training starts from: where they were, and the hash of all tensors with their names."""
+
+    source: str
+    sha256: Sha256
+
+
 class TrainConfig(Model):
     """All that decides what a run computes."""
 
@@ -67,6 +76,7 @@ class TrainConfig(Model):
     optim: OptimConfig
     augment: AugmentConfig
     compute: ComputeConfig
+    start: StartConfig | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
 

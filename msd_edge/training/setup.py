@@ -1,11 +1,14 @@
 """From options to a run: data loaded, configuration resolved, folder ready, before any long work."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from msd_edge import __version__
 from msd_edge.data.augment import default_augmentation
@@ -15,12 +18,22 @@ from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError
 from msd_edge.models.branches import BranchKind
-from msd_edge.models.build import ArchOption, ExitCost, NetworkConfig, build_network, measure_costs, probe
-from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, TrainConfig
+from msd_edge.models.build import (
+    ArchOption,
+    ExitCost,
+    NetworkConfig,
+    build_network,
+    measure_costs,
+    name_classifier,
+    probe,
+)
+from msd_edge.models.network import MultiExitNetwork
+from msd_edge.models.pretrained import Weights, load_single, read_weights
+from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, StartConfig, TrainConfig
 from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.precision import choose_precision
-from msd_edge.training.run import LOCK, RunFolder
+from msd_edge.training.run import LOCK, RunFolder, load_trained
 from msd_edge.training.trainer import Trainer, pick_device
 
 _LAYOUT_NOTE = (
@@ -49,17 +62,21 @@ class TrainOptions:
     flip: bool | None
     cutout: int
     seed: int
+    weights: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run about to start or to go on."""
+    """A run about to start or to go on; ``weights`` are those of a single-classifier network to start from."""
 
     folder: RunFolder
     info: RunInfo
     dataset: Dataset
     costs: tuple[ExitCost, ...]
     resumed: bool
+    weights: Weights | None = None
 
 
 def plan_run(options: TrainOptions, folder: Path) -> Plan:
@@ -71,7 +88,8 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
     device = pick_device(options.compute.device)
     dataset = load_dataset(options.data)
     height, width, channels = dataset.image_shape
-    mean, std = pixel_statistics(dataset.train)
+    weights = _read_weights(options, len(dataset.classes), channels)
+    mean, std = _choose_normalization(options, weights, dataset)
     network = NetworkConfig(
         arch=options.arch,
         arch_options=options.arch_options,
@@ -83,12 +101,14 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         branch_interval=options.branch_interval,
         classes=len(dataset.classes),
         image_shape=(channels, height, width),
-        mean=(float(mean),),
-        std=(std,),
+        mean=mean,
+        std=std,
     )
     built = build_network(network)
     probe(built, network.image_shape)
     costs = measure_costs(built)
+    if weights is not None:
+        load_single(built, weights, name_classifier(network))
     notes = dataset.notes
     channels_last = options.compute.channels_last
     if channels_last and miscomputes_channels_last(built, device):
@@ -107,6 +127,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         optim=options.optim,
         augment=augmentation,
         compute=options.compute.model_copy(update={"device": device.type, "channels_last": channels_last}),
+        start=None if weights is None else StartConfig(source=weights.source, sha256=_hash_tensors(weights.tensors)),
         seed=options.seed,
     )
     info = RunInfo(
@@ -119,7 +140,65 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         places=built.places,
         versions={"msd-edge": __version__, "torch": torch.__version__, "numpy": np.__version__},
     )
-    return Plan(RunFolder(folder), info, replace(dataset, notes=notes), costs, resumed=False)
+    return Plan(RunFolder(folder), info, replace(dataset, notes=notes), costs, False, weights)
+
+
+def _read_weights(options: TrainOptions, classes: int, channels: int) -> Weights | None:
+    """Read the weights to start from: of a file, a library, or a run with one exit.
+
+    Raises:
+        ConfigError: options contradict each other.
+        ModelError, CheckpointError: they cannot be read.
+    """
+    if options.weights is None:
+        if options.optim.freeze_trunk:
+            raise ConfigError("--freeze-trunk keeps a trained trunk as it is; --weights says where its weights are.")
+        return None
+    if options.loss.method == "single":
+        raise ConfigError("--weights fill one trunk; --method single has one for every exit.")
+    path = Path(options.weights)
+    if not path.is_dir():
+        return read_weights(options.weights, options.arch, classes, channels)
+    trained, info, _ = load_trained(path)
+    if trained.exits != 1 or info.config.network.arch != options.arch:
+        raise ConfigError(
+            f"--weights {path}: this run is a {info.config.network.arch} with {trained.exits} exits; the weights of a "
+            f"{options.arch} with one exit are needed (--exits 1)."
+        )
+    return Weights(trained.state_dict(), str(path), info.config.network.mean, info.config.network.std)
+
+
+def _choose_normalization(
+    options: TrainOptions, weights: Weights | None, dataset: Dataset
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std in pixels: those given, those the weights were trained with, or the data's.
+
+    Raises:
+        ConfigError: there are not as many as channels.
+    """
+    mean, std = options.mean, options.std
+    if (mean is None) != (std is None):
+        raise ConfigError("--mean and --std go together.")
+    if mean is None and weights is not None:
+        mean, std = weights.mean, weights.std
+    if mean is None or std is None:
+        own_mean, own_std = pixel_statistics(dataset.train)
+        return (float(own_mean),), (own_std,)
+    channels = dataset.image_shape[2]
+    for name, values in (("--mean", mean), ("--std", std)):
+        if len(values) not in (1, channels):
+            raise ConfigError(f"{name}: {len(values)} values for {channels} channels; give one or one per channel.")
+    width = max(len(mean), len(std))
+    return mean * (width // len(mean)), std * (width // len(std))
+
+
+def _hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    whole = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        whole.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
 
 
 def plan_resume(
@@ -202,6 +281,8 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
         config = info.config.model_copy(update={"compute": compute.model_copy(update={"precision": precision})})
         info = info.model_copy(update={"config": config})
         trainer.use_precision(config)
+        if plan.weights is not None and isinstance(trainer.network, MultiExitNetwork):
+            load_single(trainer.network, plan.weights, name_classifier(info.config.network))
         folder.clear()
     folder.write_info(info)
     return trainer, info, reason

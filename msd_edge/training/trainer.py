@@ -13,6 +13,8 @@ from msd_edge.data.augment import Augmentation, augment
 from msd_edge.data.batches import Feeder, batch_bounds, epoch_order
 from msd_edge.data.dataset import Dataset
 from msd_edge.errors import CheckpointError, ConfigError, MsdEdgeError
+from msd_edge.models.network import MultiExitNetwork
+from msd_edge.models.pretrained import frozen_parts
 from msd_edge.training.adapters import make_adapters
 from msd_edge.training.config import TrainConfig
 from msd_edge.training.evaluate import count_correct
@@ -85,6 +87,11 @@ class Trainer:
         self.network = self.network.to(memory_format=self.layout)
         run: Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = self.network.forward_features
         self.forward = torch.compile(run) if config.compute.compile else run
+        self.frozen: tuple[nn.Module, ...] = ()
+        if config.optim.freeze_trunk and isinstance(self.network, MultiExitNetwork):
+            self.frozen = frozen_parts(self.network)
+            for part in self.frozen:
+                part.requires_grad_(False)
         needed = config.loss.method in FEATURE_METHODS
         self.adapters = adapters.to(self.device) if needed and (adapters := make_adapters(self.network)) else None
         self.optimizer = _make_optimizer([self.network, *([self.adapters] if self.adapters else [])], config)
@@ -186,7 +193,7 @@ class Trainer:
         progress = self.epoch / config.epochs
         sums = torch.zeros(3 + self.network.exits, device=self.device)
         lr = 0.0
-        self.network.train()
+        self._train_mode()
         for step, (images, labels) in enumerate(self.training.batches(order, config.batch_size)):
             number = self.epoch * self.steps + step
             lr = learning_rate(config.schedule, config.lr, config.warmup, number, config.epochs * self.steps)
@@ -236,6 +243,11 @@ class Trainer:
         if self.adapters is not None:
             features = self.adapters([f.float() for f in features])
         return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau)
+
+    def _train_mode(self) -> None:
+        self.network.train()
+        for part in self.frozen:
+            part.eval()
 
     def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         yield from self.network.named_parameters()

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from msd_edge.errors import ModelError
 from msd_edge.models.branches import Place, all_places, mac_shares, parse_places, sample_branch, spread_places
-from msd_edge.models.build import NetworkConfig, SeparateExits, build_network, measure_costs, probe
-from msd_edge.models.families import describe_arch, list_archs
+from msd_edge.models.build import NetworkConfig, SeparateExits, build_network, measure_costs
+from msd_edge.models.families import describe_arch
 from msd_edge.segments import cut, standalone
 
 SPEC = describe_arch("resnet20", 4, 3, 16)
@@ -119,15 +118,6 @@ def test_costs_of_the_chain_add_the_branches_passed() -> None:
     assert last.chain_macs - last.macs > second.chain_macs - second.macs
 
 
-@pytest.mark.parametrize("arch", list_archs())
-def test_every_network_runs_on_small_images(arch: str) -> None:
-    if arch in ("resnet56", "resnet110"):
-        pytest.skip("the same code as resnet44, only longer")
-    network = build_network(config(arch=arch, width=2, image_shape=(1, 9, 14)))
-    probe(network, (1, 9, 14))
-    assert [a.shape for a in network.eval()(torch.zeros(1, 1, 9, 14))] == [(1, 5)] * 3
-
-
 @pytest.mark.parametrize("exits_at", [None, "stem,1:1", "0.3,0.6"])
 def test_segments_and_stand_alone_exits_equal_the_whole(exits_at: str | None) -> None:
     torch.manual_seed(0)
@@ -144,16 +134,6 @@ def test_segments_and_stand_alone_exits_equal_the_whole(exits_at: str | None) ->
             x = outputs[-1]
         for k, alone in enumerate(standalone(network)):
             assert torch.equal(alone(images), whole[k])
-
-
-def test_padding_of_the_large_stem_is_exact() -> None:
-    from msd_edge.models.families.resnet import _large_stem
-
-    torch.manual_seed(1)
-    stem = _large_stem(3, 4).eval()
-    x = torch.randn(1, 3, 33, 47)
-    before = stem[:2](x)
-    assert torch.equal(stem(x), nn.functional.max_pool2d(before, 3, 2, 1))
 
 
 def test_separate_exits_share_nothing_and_have_the_same_paths() -> None:
@@ -175,3 +155,22 @@ def test_raw_pixels_are_normalized_inside() -> None:
 def test_an_unknown_network_is_refused() -> None:
     with pytest.raises(ModelError, match="no such network"):
         build_network(config(arch="resnet19"))
+
+
+def test_cheaper_branches_cost_less() -> None:
+    def branch_macs(**change: object) -> list[int]:
+        network = build_network(config().model_copy(update={"arch": "resnet20", "width": 16, **change}))
+        return [cost.branch_macs for cost in measure_costs(network)]
+
+    sampled = branch_macs()
+    separable = branch_macs(branch="separable")
+    narrow = branch_macs(branch="separable", branch_width=0.5)
+    pooled = branch_macs(branch="pooled")
+    for index in range(2):
+        assert pooled[index] < narrow[index] < separable[index] < sampled[index] / 2
+    assert sampled[2] == separable[2] == narrow[2] == pooled[2]
+
+
+def test_a_width_is_for_branches_that_are_not_copies() -> None:
+    with pytest.raises(ModelError, match=r"--branch-width 0\.5: sampled branches have the trunk's widths"):
+        build_network(config().model_copy(update={"branch_width": 0.5}))

@@ -1,0 +1,205 @@
+"""Networks from elsewhere get exits: what is found in them, what stays as it was, and what is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import msd_edge
+from msd_edge.errors import ModelError
+from msd_edge.models.build import NetworkConfig, build_network
+from msd_edge.segments import cut
+
+SHAPE = (3, 32, 32)
+
+
+class Residual(nn.Module):
+    def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.norm = nn.BatchNorm2d(outside)
+        self.short = nn.Conv2d(inside, outside, 1, stride, bias=False) if stride > 1 else nn.Identity()
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)) + self.short(x))
+
+
+class Net(nn.Module):
+    """As people write them: blocks as attributes, functional glue between them."""
+
+    def __init__(self, classes: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 1, 1)
+        self.one = Residual(8, 8)
+        self.two = Residual(8, 16, 2)
+        self.three = Residual(16, 24, 2)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(24, classes)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv(x)), 2)
+        x = self.three(self.two(self.one(x)))
+        return self.fc(self.drop(F.adaptive_avg_pool2d(x, 1).flatten(1)))
+
+
+def chained(network):
+    """Return the logits that the segments give one after the other, and those of the whole."""
+    images = torch.randint(0, 256, (3, *network.image_shape), generator=torch.Generator().manual_seed(0)).float()
+    state, found = (images,), []
+    with torch.no_grad():
+        for segment in cut(network.eval()):
+            logits, *rest = segment(*state)
+            found.append(logits)
+            state = tuple(rest)
+        return images, found, network(images)
+
+
+@pytest.mark.parametrize("branch", ["sampled", "separable", "pooled"])
+def test_own_module_keeps_its_answers_and_gets_exits(branch):
+    torch.manual_seed(0)
+    module = Net().eval()
+    network = msd_edge.add_exits(module, ["one", "two"], classes=7, image_shape=SHAPE, branch=branch)
+    images, found, whole = chained(network)
+    for a, b in zip(found, whole, strict=True):
+        assert torch.equal(a, b)
+    with torch.no_grad():
+        assert torch.equal(whole[-1], module(network.normalize(images)))
+    assert network.places == ("1:1", "2:1", "3:1")
+
+
+def test_the_sampled_branch_takes_the_blocks_that_change_the_shape_with_their_weights():
+    torch.manual_seed(0)
+    module = Net()
+    network = msd_edge.add_exits(module, ["one"], classes=7, image_shape=SHAPE)
+    names = {name for name, _ in network.branches[0].named_parameters()}
+    assert {name.split(".")[2] for name in names if name.startswith("blocks.")} == {"two", "three"}
+    copied = dict(network.branches[0].named_parameters())["blocks.1.three.conv.weight"]
+    assert torch.equal(copied, module.three.conv.weight)
+    assert copied.data_ptr() != module.three.conv.weight.data_ptr()
+
+
+def test_another_number_of_classes_gets_a_new_head():
+    network = msd_edge.add_exits(Net(7), ["0.5"], classes=4, image_shape=SHAPE)
+    assert [logits.shape for logits in network(torch.zeros(2, *SHAPE))] == [(2, 4), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("arch", "at"),
+    [
+        ("torchvision:resnet18", "layer1,layer3.0"),
+        ("torchvision:mobilenet_v2", "features.3,features.10"),
+        ("torchvision:vgg11_bn", "0.3"),
+        ("timm:mobilenetv3_small_100", "blocks.1,blocks.3"),
+        ("timm:resnet10t", "layer1,layer2"),
+    ],
+)
+def test_libraries_networks_are_cut_by_name(arch, at):
+    pytest.importorskip("timm")
+    config = NetworkConfig(
+        arch=arch, exits_at=at, branch="pooled", classes=5, image_shape=SHAPE, mean=(120.0,), std=(64.0,)
+    )
+    torch.manual_seed(0)
+    _, found, whole = chained(build_network(config))
+    assert len(whole) == at.count(",") + 2
+    for a, b in zip(found, whole, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my net é.py"
+    path.write_text(
+        "from torch import nn\n"
+        "def build(classes):\n"
+        "    return nn.Sequential(\n"
+        "        nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU()),\n"
+        "        nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()),\n"
+        "        nn.Sequential(nn.Conv2d(16, 24, 3, 2, 1), nn.ReLU()),\n"
+        "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, classes))\n"
+        "number = 3\n"
+        "def broken(): raise ValueError('no such size.')\n"
+    )
+    return path
+
+
+def config_of(arch: str, **change) -> NetworkConfig:
+    base = {"arch": arch, "exits": 2, "classes": 5, "image_shape": SHAPE, "mean": (120.0,), "std": (64.0,)}
+    return NetworkConfig(**(base | change))
+
+
+def test_a_file_of_the_users(file):
+    _, found, whole = chained(build_network(config_of(f"{file}:build", exits_at="1")))
+    assert torch.equal(found[0], whole[0])
+    assert whole[0].shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{file}:biuld", "has no 'biuld'"),
+        ("{file}:number", "number is neither an nn.Module nor a function"),
+        ("{file}:broken", r"calling broken failed: no such size\."),
+        ("{file}", "name what to take from there"),
+        ("nowhere.py:build", r"there is no file nowhere\.py"),
+        ("no_such_package:build", "there is no module no_such_package here"),
+        ("torchvision:resnet81", "torchvision has no such classifier; did you mean resnet18"),
+        ("timm:mobilenetv3_smal_100", "timm has no such network; did you mean"),
+    ],
+)
+def test_what_cannot_be_imported_is_said_in_a_sentence(file, name, message):
+    with pytest.raises(ModelError, match=message):
+        build_network(config_of(name.format(file=file)))
+
+
+class Branching(Net):
+    def forward(self, x):
+        x = self.one(F.relu(self.conv(x)))
+        if x.mean() > 0:
+            x = self.two(x)
+        return self.fc(F.adaptive_avg_pool2d(self.three(x), 1).flatten(1))
+
+
+class Doubting(Residual):
+    def forward(self, x):
+        return F.dropout(super().forward(x), 0.5, training=True)
+
+
+class Alone(Net):
+    def __init__(self):
+        super().__init__()
+        self.two.norm = nn.BatchNorm2d(16, track_running_stats=False)
+
+
+class Twice(Net):
+    def forward(self, x):
+        x = self.one(self.one(F.relu(self.conv(x))))
+        return self.fc(F.adaptive_avg_pool2d(self.three(self.two(x)), 1).flatten(1))
+
+
+def doubtful():
+    net = Net()
+    net.two = Doubting(8, 16, 2)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Branching, "Branching: its forward cannot be traced, since its forward branches on data"),
+        (doubtful, "Net: two gives other values when it runs again in evaluation mode"),
+        (Alone, r"Alone: two\.norm is a batch normalization without running statistics"),
+        (Twice, "Twice: one runs more than once"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(7, 2)), "does not run on images 3x32x32"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "need a linear layer"),
+    ],
+)
+def test_modules_that_cannot_be_cut_or_exported_are_refused_by_name(make, message):
+    with pytest.raises(ModelError, match=message):
+        msd_edge.add_exits(make(), ["0.5"], classes=7, image_shape=SHAPE)
+
+
+def test_an_unknown_place_offers_the_closest():
+    with pytest.raises(ModelError, match=r"--exits-at onne: .* has no block of this name; did you mean one"):
+        msd_edge.add_exits(Net(), ["onne"], classes=7, image_shape=SHAPE)
