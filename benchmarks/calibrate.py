@@ -232,6 +232,9 @@ def latency_from(results: Results, path: Path, bundle: Bundle, variant: Variant)
         raise ConfigError(f"{path}: these results are of the bundle {results.bundle}, not of {bundle.manifest.name}.")
     bench = next((one for one in results.variants if one.name == variant.name), None)
     if bench is None:
+        alone = _latency_from_shell(results, path, bundle, variant)
+        if alone is not None:
+            return alone
         held = ", ".join(one.name for one in results.variants) or "none"
         raise ConfigError(
             f"{path}: there are no times of {variant.name} (it has {held}); bench it, or choose with --variant."
@@ -254,6 +257,25 @@ def latency_from(results: Results, path: Path, bundle: Bundle, variant: Variant)
         threads=bench.threads,
         runtime=f"{bench.runtime} {bench.runtime_version}",
         segment_ms=tuple(np.diff(whole, prepend=0.0).tolist()),
+    )
+
+
+def _latency_from_shell(results: Results, path: Path, bundle: Bundle, variant: Variant) -> LatencySource | None:
+    """Take the milliseconds of the segments that a phone's shell timed one by one; None if there are none."""
+    timed = {each.file: each for each in results.shell if each.variant == variant.name}
+    segments = [timed.get(f"segment-{segment.index}") for segment in variant.segments]
+    known = [each for each in segments if each is not None]
+    if not known or len(known) < len(segments):
+        return None
+    if [each.sha256 for each in known] != [segment.sha256 for segment in variant.segments]:
+        raise ConfigError(
+            f"{path}: these results were measured on other files than {bundle.path} has; bench this bundle."
+        )
+    return LatencySource(
+        device=f"{results.device.name}, {results.device.processor} (shell, segments alone)",
+        threads=known[0].threads,
+        runtime=f"benchmark_model {results.versions.get('benchmark_model', '')}".strip(),
+        segment_ms=tuple(each.typical for each in known),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from msd_edge.bundle.manifest import Precision, RuleName, Share, Target
+from msd_edge.bundle.manifest import Precision, RuleName, Sha256, Share, Target
 from msd_edge.typed import Model
 
 SCHEMA_VERSION = 1
@@ -234,8 +234,33 @@ class Circumstances(Model):
     log: str | None = None
 
 
+class ShellBench(Model):
+    """One file timed on a phone by the official ``benchmark_model`` from its shell.
+
+    ``file``: ``segment-1`` or ``exit-1/alone``. Inference alone; the program tells no single times.
+    """
+
+    variant: str
+    file: str
+    sha256: Sha256
+    threads: Annotated[int, Field(ge=1)]
+    init: Ms
+    first: Ms
+    count: Annotated[int, Field(ge=1)]
+    mean: Ms
+    minimum: Ms
+    maximum: Ms
+    median: Ms | None = None
+    p95: Ms | None = None
+
+    @property
+    def typical(self) -> float:
+        """The median, where the program is new enough to tell it; else the mean."""
+        return self.mean if self.median is None else self.median
+
+
 class Results(Model):
-    """A results file. ``circumstances``: for phones."""
+    """A results file. ``circumstances``: for phones; ``shell``: files timed there without the app."""
 
     schema_version: Literal[1] = 1
     created: str
@@ -251,3 +276,4 @@ class Results(Model):
     notes: tuple[str, ...] = ()
     raw: str | None = None
     circumstances: Circumstances | None = None
+    shell: tuple[ShellBench, ...] = ()

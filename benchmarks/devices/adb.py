@@ -104,7 +104,7 @@ class AdbDevice:
         line = command if isinstance(command, str) else shlex.join(command)
         word = secrets.token_hex(8)
         # A new line first: the output may end without one. The subshell keeps `exit` and redirections to itself.
-        done = self.call(("shell", f"( {line}\n); echo; echo {word} $?"), what=what, timeout=timeout)
+        done = self.call(("shell", f"( {line}\n); code=$?; echo; echo {word} $code"), what=what, timeout=timeout)
         out, found, code = done.stdout.decode(errors="replace").replace("\r\n", "\n").rpartition(f"\n{word} ")
         if not found or not code.strip().isdigit():
             raise self.lost(what, _tail(done.stderr))

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from msd_edge.cli import common
+from msd_edge.cli.bench_shell import bench_shell
 from msd_edge.cli.bench_text import plan_json, say_plan, say_results
 from msd_edge.cli.common import ConfigOption, JsonOption, OverwriteOption, VerboseOption
+from msd_edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.devices import BenchDevice
@@ -26,6 +28,8 @@ Examples:
   msd-edge bench --variant tflite-int8 --variant tflite-float32 --images 1000 --seconds 30
 
   msd-edge bench --device pixel --apk app-debug.apk --paced 30 --sustain 10
+
+  msd-edge bench --device pixel --benchmark-model ~/Downloads/android_aarch64_benchmark_model
 
   msd-edge bench --device ssh:pi@board.local
 
@@ -65,6 +69,10 @@ def bench(
         float | None, typer.Option(metavar="MINUTES", min=0.01, max=600, help="Phones: also work so long without rest.")
     ] = None,
     delegate: Annotated[str | None, typer.Option(metavar="cpu|gpu", help="Phones: what computes; default cpu.")] = None,
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Phones without the app: the official binary; times single files."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Where the data is now, if it has moved.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default results/BUNDLE-DEVICE.json.", show_default=False)
@@ -82,6 +90,24 @@ def bench(
     from msd_edge.benchmarks.harness import BenchOptions
 
     del config, verbose
+    if benchmark_model is not None:
+        if apk is not None or paced is not None or sustain is not None or delegate is not None:
+            raise ConfigError(
+                "--benchmark-model goes without the app: leave out --apk, --paced, --sustain, --delegate."
+            )
+        bench_shell(
+            device,
+            bundle,
+            benchmark_model,
+            tuple(variant or ()),
+            threads,
+            seconds,
+            out,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            as_json=json,
+        )
+        return
     where = find_device(device, _phone_options(apk, paced, sustain, delegate))
     options = BenchOptions(
         threads=threads, runtime=runtime, variants=tuple(variant or ()), images=images, seconds=seconds

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.phone_fixture import start
 
 from msd_edge.benchmarks.results_io import read_raw, read_results
 from msd_edge.cli.app import run
+from msd_edge.errors import ConfigError
 
 QUICK = ["--seconds", "0", "--images", "12"]
 INT8 = ["--variant", "tflite-int8", *QUICK]
@@ -296,6 +298,61 @@ def test_a_full_phone_is_told_and_tidied(phone: PhoneOnLoopback, capfd: pytest.C
         assert phone.left_behind() == []
     finally:
         phone.adb("-s", SERIAL, "shell", "rm -f /data/ballast*")
+
+
+def write_benchmark_model(path: Path, *, spoil: bool = False) -> Path:
+    """Write a program that plays the official binary."""
+    player = Path(__file__).parents[1] / "support/stand_in_benchmark_model.py"
+    spoilt = "s/.tobytes() for info/[..., ::-1].tobytes() for info/" if spoil else ""
+    code = f"sed '{spoilt}' '{player}' | '{sys.executable}' - \"$@\""
+    path.write_text(f"#!/bin/sh\n{code}\n")
+    return path
+
+
+def test_a_phone_without_the_app_is_timed_from_its_shell(
+    phone: PhoneOnLoopback, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    binary = write_benchmark_model(tmp_path / "benchmark_model")
+    bench = ["bench", "b", "--device", "pixel", "--benchmark-model", str(binary), "--seconds", "0"]
+    assert run([*bench, "--variant", "tflite-int8"]) == 0
+    out = capfd.readouterr().out
+    assert "Timed from the shell, file by file: no accuracy, no cascade." in out
+    path = Path("results/b-Pixel-8-shell.json")
+    results = read_results(path)
+    assert [(each.variant, each.file) for each in results.shell] == [("tflite-int8", f"segment-{k}") for k in (1, 2, 3)]
+    assert results.circumstances is not None
+    assert (results.circumstances.way, results.circumstances.log) == ("shell", "b-Pixel-8-shell.log")
+    assert "benchmark_model" in results.versions
+    assert not phone.store.exists()
+
+    from msd_edge.benchmarks.calibrate import latency_from
+    from msd_edge.bundle.reader import read_bundle
+
+    bundle = read_bundle("b")
+    found = latency_from(results, path, bundle, bundle.variant("tflite-int8"))
+    assert found.segment_ms == tuple(each.typical for each in results.shell)
+    assert "(shell, segments alone)" in found.device
+    with pytest.raises(ConfigError, match="there are no times of tflite-float32"):
+        latency_from(results, path, bundle, bundle.variant("tflite-float32"))
+
+
+def test_a_benchmark_model_that_cannot_be_trusted_reports_nothing(
+    phone: PhoneOnLoopback, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    binary = write_benchmark_model(tmp_path / "benchmark_model", spoil=True)
+    bench = ["bench", "b", "--device", "pixel", "--benchmark-model", str(binary), *INT8]
+    fails(capfd, bench, 1, "does not give there what it gives here; nothing was measured")
+    binary.write_text("#!/bin/sh\necho 'INFO: Unconsumed cmdline flags: --output_filepath=x'\n")
+    fails(capfd, bench, 3, "this benchmark_model is too old")
+    binary.write_text("#!/bin/sh\nexit 0\n")
+    fails(capfd, bench, 3, "looking for the outputs that benchmark_model should have written failed")
+    binary.write_bytes(b"\x7fELF\2\1\1" + bytes(9) + b"\3\0\x3e\0")
+    fails(capfd, bench, 3, "this binary is for x86_64, and the device is arm64-v8a")
+    binary.write_bytes(b"\x7fELF\2\1\1" + bytes(9) + b"\3\0\xb7\0" + bytes(44))
+    fails(capfd, bench, 3, "the program is for another processor: take the one for the device's ABI")
+    fails(capfd, [*bench, "--sustain", "1"], 2, "--benchmark-model goes without the app")
+    fails(capfd, [*bench, "--device", "cpu"], 2, "--benchmark-model is for phones")
+    assert phone.left_behind() == []
 
 
 _CUT = """#!/bin/sh
