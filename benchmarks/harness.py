@@ -203,7 +203,7 @@ def _assemble(
         device=device.describe(),
         versions={"msd-edge": __version__, **device.versions()},
         options={
-            "device": device.name,
+            "device": device.address,
             "threads": options.threads,
             "runtime": options.runtime,
             "images": chosen,

@@ -23,8 +23,9 @@ self="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/$(basename "${BASH_SOURCE[0]
 refuse() { echo "scripts/adbd.sh: $*" >&2; exit 77; }
 
 get() {
-  local folder="$1" work
-  [ -f "$folder/complete" ] && return 0
+  local folder="$1" work version
+  version="$(sha256sum < "$self")"
+  [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return 0
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || refuse "it needs apt-get and dpkg-deb."
   # Debian's own repository as this system's apt knows it, whatever suite the system is on.
   local source keys
@@ -36,6 +37,11 @@ get() {
   keys=/usr/share/keyrings/debian-archive-keyring.gpg
   [ -f "$keys" ] || refuse "the keys of Debian's archive are not installed (debian-archive-keyring)."
   mkdir -p "$folder"
+  # One at a time: tests may run side by side.
+  exec 9> "$folder/lock"
+  flock 9
+  [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return 0
+  rm -f "$folder/complete"
   work="$(mktemp -d "$folder/apt.XXXXXX")"
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
   : > "$work/status"
@@ -61,7 +67,7 @@ get() {
   wrap "$folder" sshd usr/sbin/sshd
   wrap "$folder" sshd-session usr/lib/openssh/sshd-session
   wrap "$folder" sshd-auth usr/lib/openssh/sshd-auth
-  touch "$folder/complete"
+  echo "$version" > "$folder/complete"
 }
 
 # A program that starts another by its own path in the unpacked root, through the root's loader and libraries.

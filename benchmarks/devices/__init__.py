@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 class BenchDevice(Protocol):
-    """Something that measures variants, one fresh process each."""
+    """Something that measures variants, one fresh process each.
+
+    Attributes:
+        name: of the device in the names of files.
+        address: what ``--device`` takes to find it again.
+    """
 
     name: str
+    address: str
 
     def describe(self) -> Device:
         """Return what the figures will have been measured on."""

@@ -1,7 +1,6 @@
 """A phone: the demo app measures, one fresh process per variant, driven over adb by ``docs/device-protocol.md``."""
 
 import contextlib
-import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +36,7 @@ from msd_edge.benchmarks.devices.transfer import Item, Store, bundle_items, writ
 from msd_edge.benchmarks.job import Job, Report, Step
 from msd_edge.benchmarks.proof import RANGE_SHARE, STEPS
 from msd_edge.benchmarks.results import Circumstances, Condition, Device
+from msd_edge.bundle.android import folder_name
 from msd_edge.bundle.manifest import Calibration, Target, Variant
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import BundleError, ConfigError, DeviceError, RuntimeUnavailable
@@ -68,7 +68,7 @@ class AndroidDevice:
     """A phone with the demo app. ``silence``: seconds without a sign of life after which the app is stopped."""
 
     def __init__(self, adb: AdbDevice, found: FoundDevice, options: PhoneOptions, *, silence: float = 120.0) -> None:
-        self.name = re.sub(r"[^A-Za-z0-9._-]+", "-", found.model or found.serial).strip("-.") or "phone"
+        self.name = self.address = folder_name(found.model or found.serial)
         self._adb = adb
         self._found = found
         self._options = options

@@ -45,6 +45,7 @@ class CpuDevice:
     """
 
     name = "cpu"
+    address = "cpu"
 
     def __init__(self, *, silence: float = 600.0, command: tuple[str, ...] | None = None) -> None:
         self.silence = silence

@@ -4,6 +4,7 @@ It times single files: stand-alone exits and segments. Nothing leaves early ther
 these results have no accuracy and no cascade; they are marked *shell*. On one phone, shell and app differ by up to 2×.
 """
 
+import contextlib
 import re
 import secrets
 import shlex
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from msd_edge.benchmarks.devices.adb import LONG, AdbDevice, explain_failure
+from msd_edge.benchmarks.devices.processes import hold_interrupts
 from msd_edge.benchmarks.devices.transfer import STORE, Item, Store, item_of, write_item
 from msd_edge.benchmarks.proof import RANGE_SHARE, STEPS, prove
 from msd_edge.benchmarks.results import ShellBench
@@ -31,6 +33,7 @@ from msd_edge.runtime.session import Array
 
 _PROOFS = 2  # golden images that every file is proven with
 _RUNS = 50
+_WHAT = "running benchmark_model"
 
 # The ELF header's machine, by Android's name of the ABI.
 _MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86_64": 62, "x86": 3}
@@ -123,19 +126,24 @@ class ShellModel:
         found = []
         for case in cases:
             on_step(f"timing {case.name}")
-            said = self._run(
-                program, case, threads, (f"--min_secs={seconds:g}", f"--num_runs={_RUNS}", "--warmup_runs=10")
+            # Its own limit is 150 s, whatever is asked for.
+            words = (
+                f"--min_secs={seconds:g}",
+                f"--max_secs={seconds + 60:g}",
+                f"--num_runs={_RUNS}",
+                "--warmup_runs=10",
             )
+            said = self._run(program, case, threads, words, timeout=LONG + seconds)
             found.append(parse_timings(said, variant.name, case.name, case.entry.sha256, threads))
         return tuple(found)
 
     def close(self) -> None:
         """Remove everything from the device."""
-        try:
-            self._adb.shell(("rm", "-rf", self._folder), what="tidying up")
-        except DeviceError:
-            return
-        self._store.clear()
+        with hold_interrupts(), contextlib.suppress(DeviceError):
+            # Interrupted, the program may still run; the number may also be another process's by now.
+            ours = f"p=$(cat {self._folder}/pid 2>/dev/null) && grep -q {self._binary.sha256} /proc/$p/cmdline"
+            self._adb.shell(f"{ours} && kill -9 $p; rm -rf {self._folder}", what="tidying up")
+            self._store.clear()
 
     def _prove(self, program: str, variant: Variant, case: Case, threads: int) -> None:
         for values, expected in zip(case.inputs, case.outputs, strict=True):
@@ -169,14 +177,16 @@ class ShellModel:
                         "nothing was measured; take another build of benchmark_model."
                     )
 
-    def _run(self, program: str, case: Case, threads: int, words: Sequence[str]) -> str:
+    def _run(self, program: str, case: Case, threads: int, words: Sequence[str], *, timeout: float = LONG) -> str:
         graph = f"--graph={STORE}/{case.entry.sha256}"
         line = shlex.join((program, graph, f"--num_threads={threads}", "--use_xnnpack=true", *words))
-        answer = self._adb.shell(f"{self._mask}{line}", what="running benchmark_model", timeout=LONG)
+        # The shell becomes the program: the number written down is the program's, for whoever has to stop it.
+        start = shlex.join(("sh", "-c", f"echo $$ > {self._folder}/pid; exec {self._mask}{line}"))
+        answer = self._adb.shell(f"{start}; code=$?; rm -f {self._folder}/pid; exit $code", what=_WHAT, timeout=timeout)
         said = f"{answer.out}\n{answer.err}"
         self.log.append(f"$ {line}\n{said}\n")
         if answer.code:
-            raise explain_failure(self._adb.serial, "running benchmark_model", answer.words)
+            raise explain_failure(self._adb.serial, _WHAT, answer.words)
         if "Unconsumed cmdline flags" in said:
             raise DeviceRunError(
                 f"{self._adb.serial}: this benchmark_model is too old to take inputs and give outputs, so it cannot be "

@@ -56,6 +56,7 @@ class SshDevice:
             raise DeviceError("ssh is not installed: install OpenSSH's client (Debian and Ubuntu: openssh-client).")
         self.host = host
         self.name = re.sub(r"[^A-Za-z0-9._-]+", "-", host).strip("-.") or "board"
+        self.address = f"ssh:{host}"
         self.silence = silence
         self._scratch = tempfile.TemporaryDirectory(prefix="msd-edge-ssh-")
         settings = (

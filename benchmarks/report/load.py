@@ -66,6 +66,11 @@ def read_checked(path: Path) -> Results:
         ConfigError: the file is missing, damaged, contradictory, empty or of a newer schema.
     """
     results = read_results(path)
+    if not results.variants and results.shell:
+        raise ConfigError(
+            f"{path}: these are times of single files from a phone's shell, and a report shows "
+            "accuracy and cascades; `msd-edge calibrate --latency` takes them."
+        )
     if not results.variants:
         raise ConfigError(f"{path}: these results measure nothing; run `msd-edge bench` again.")
     for variant in results.variants:

@@ -86,9 +86,8 @@ Cached temperatures:
 
 def get_programs() -> Path:
     """Return the folder of adbd, adb and sshd, unpacked on first use; the test is skipped where they cannot be had."""
-    if not (PROGRAMS / "complete").is_file():
-        done = subprocess.run((str(SCRIPT), "get", str(PROGRAMS)), capture_output=True, text=True, check=False)
-        _skip_unless(done)
+    done = subprocess.run((str(SCRIPT), "get", str(PROGRAMS)), capture_output=True, text=True, check=False)
+    _skip_unless(done)
     return PROGRAMS
 
 
