@@ -228,3 +228,16 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Return height and width from ``--image-size``: one side (224) or height x width (96x128).
+
+    Raises:
+        ConfigError: it is neither, or out of range.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and 1 <= int(part) <= 8192 for part in parts):
+        raise ConfigError(f"--image-size {text}: one side (224) or height x width (96x128), in pixels.")
+    sides = [int(part) for part in parts]
+    return sides[0], sides[-1]

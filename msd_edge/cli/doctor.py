@@ -7,15 +7,17 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import JsonOption, VerboseOption
+from msd_edge.cli.network import print_costs, to_json, warn_of
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.environment import Cores, Processor
+    from msd_edge.models.branches import BranchKind
 
 EXAMPLES = """Show what runs on this machine, what is missing and the command that mends it.
 
@@ -25,7 +27,10 @@ Examples:
 
   msd-edge doctor --json
 
-The exit code is 0 if the light runner (predict) can run, 1 if not.
+  msd-edge doctor --arch mobilenetv3-small --exits 3 --image-size 96
+
+With --arch it says what a network will cost per exit, what of it int8 kernels will not take, and which exit is too
+expensive, before anything is trained. The exit code is 0 if the light runner (predict) can run, 1 if not.
 """
 
 # The distribution, and the module that proves it is really there.
@@ -82,8 +87,21 @@ def register(app: typer.Typer) -> None:
     app.command("doctor", help=EXAMPLES)(doctor)
 
 
-def doctor(json: JsonOption = False, verbose: VerboseOption = False) -> None:
+def doctor(
+    arch: Annotated[str | None, typer.Option(help="Look at this network instead of at the machine.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="As for train.")] = None,
+    exits: Annotated[int, typer.Option(min=1, help="As for train.")] = 3,
+    exits_at: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    branch: Annotated[str, typer.Option(help="As for train.")] = "sampled",
+    image_size: Annotated[str, typer.Option(metavar="N|HxW", help="Of the images it takes.")] = "32",
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
     """Show what runs here."""
+    if arch is not None:
+        _examine(arch, width, exits, exits_at, branch, image_size, classes, as_json=json)
+        return
     from msd_edge import __version__
     from msd_edge.benchmarks import environment
 
@@ -112,6 +130,44 @@ def doctor(json: JsonOption = False, verbose: VerboseOption = False) -> None:
         _print(__version__, environment.describe_system(), processor, cores, versions, abilities, findings)
     if not runs:
         raise typer.Exit(1)
+
+
+def _examine(
+    arch: str,
+    width: int | None,
+    exits: int,
+    exits_at: str | None,
+    branch: str,
+    image_size: str,
+    classes: int,
+    *,
+    as_json: bool,
+) -> None:
+    common.require("looking at a network", "torch", extra="train")
+    from msd_edge.models.branches import BranchKind
+    from msd_edge.models.build import NetworkConfig, build_network, measure_costs
+
+    common.choose("--branch", branch, get_args(BranchKind))
+    height, side = common.read_size(image_size)
+    config = NetworkConfig(
+        arch=arch,
+        width=width,
+        exits=exits,
+        exits_at=exits_at,
+        branch=cast("BranchKind", branch),
+        classes=classes,
+        image_shape=(3, height, side),
+        mean=(127.5,),
+        std=(127.5,),
+    )
+    network = build_network(config)
+    costs = measure_costs(network)
+    if as_json:
+        common.say_json(to_json(network, costs))
+        return
+    common.facts([("network", f"{arch}, {len(costs)} exits, images {height}×{side}")])
+    print_costs(costs)
+    warn_of(network, costs)
 
 
 def find_packages() -> dict[str, str]:

@@ -8,6 +8,7 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, VerboseOption
+from msd_edge.cli.network import print_costs, warn_of
 from msd_edge.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def train(
             data=DataConfig(
                 source=common.resolve_source(data),
                 root=str(data_root.resolve()),
-                size=_read_size(image_size),
+                size=None if image_size is None else common.read_size(image_size),
                 channels=1 if grey else None,
                 calibration_share=calibration_share,
                 skip_bad=skip_bad,
@@ -211,6 +212,8 @@ def train(
         common.warn(note)
     if not as_json:
         _describe(plan)
+    if not plan.resumed:
+        warn_of(plan.network, plan.costs)
     if not dry_run:
         _run(plan, as_json=as_json)
 
@@ -279,16 +282,6 @@ def _check_resume(given: set[str], run: Path | None, out: Path | None, config: P
     if other:
         names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in other)
         raise ConfigError(f"--resume goes on with the run's own settings; it does not take {names}.")
-
-
-def _read_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and 1 <= int(part) <= 8192 for part in parts):
-        raise ConfigError(f"--image-size {text}: one side (224) or height x width (96x128), in pixels.")
-    sides = [int(part) for part in parts]
-    return sides[0], sides[-1]
 
 
 def _read_pixels(option: str, text: str | None) -> tuple[float, ...] | None:
@@ -367,6 +360,7 @@ def _describe(plan: "Plan") -> None:
             ("run", f"{plan.folder.path} · stop with Ctrl-C, go on with --resume"),
         ]
     )
+    print_costs(plan.costs)
 
 
 def _print_header(info: "RunInfo") -> None:

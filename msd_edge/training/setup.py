@@ -69,11 +69,19 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run about to start or to go on; ``weights`` are those of a single-classifier network to start from."""
+    """A run about to start or to go on.
+
+    Attributes:
+        network: as it will be trained, to be looked at; the trainer builds its own.
+        costs: of its exits.
+        resumed: whether it goes on.
+        weights: of a single-classifier network, to start from.
+    """
 
     folder: RunFolder
     info: RunInfo
     dataset: Dataset
+    network: MultiExitNetwork
     costs: tuple[ExitCost, ...]
     resumed: bool
     weights: Weights | None = None
@@ -140,7 +148,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         places=built.places,
         versions={"msd-edge": __version__, "torch": torch.__version__, "numpy": np.__version__},
     )
-    return Plan(RunFolder(folder), info, replace(dataset, notes=notes), costs, False, weights)
+    return Plan(RunFolder(folder), info, replace(dataset, notes=notes), built, costs, False, weights)
 
 
 def _read_weights(options: TrainOptions, classes: int, channels: int) -> Weights | None:
@@ -231,7 +239,8 @@ def plan_resume(
     if data is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"source": data})})
     info = info.model_copy(update={"config": config})
-    return Plan(folder, info, dataset, measure_costs(build_network(config.network)), resumed=True)
+    network = build_network(config.network)
+    return Plan(folder, info, dataset, network, measure_costs(network), resumed=True)
 
 
 def load_run_data(info: RunInfo, path: Path, data: str | None = None) -> Dataset:

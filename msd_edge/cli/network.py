@@ -1,0 +1,65 @@
+"""What a network will cost, as ``train`` and ``doctor --arch`` print it before anything is trained."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from msd_edge.cli import common
+
+if TYPE_CHECKING:
+    from msd_edge.models.build import ExitCost
+    from msd_edge.models.network import MultiExitNetwork
+
+
+def print_costs(costs: "Sequence[ExitCost]") -> None:
+    """Print a line an exit: MACs stand-alone and of its branch, parameters, bytes in int8, when it pays."""
+    from msd_edge.models.worth import break_even
+
+    shares = [f"{100 * share:.0f} %" for share in break_even(costs)]
+    rows = [
+        [
+            f"exit {index}  {cost.place}",
+            f"{cost.macs / 1e6:.2f} M",
+            f"{cost.branch_macs / 1e6:.2f} M",
+            f"{cost.parameters / 1e6:.3f} M",
+            f"{cost.activations / 1e3:.0f} kB",
+            f"{cost.handed / 1e3:.0f} kB" if cost.handed else "",
+            pays,
+        ]
+        for index, (cost, pays) in enumerate(zip(costs, [*shares, ""], strict=True), 1)
+    ]
+    common.say()
+    common.table(["", "MACs", "its branch", "parameters", "int8 activations", "handed on", "pays from"], rows)
+
+
+def warn_of(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> None:
+    """Say what the int8 kernels will not take and which exits are too expensive."""
+    for text in find_notes(network, costs):
+        common.warn(text)
+
+
+def find_notes(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> list[str]:
+    """Return a sentence for everything that is worth knowing before training."""
+    from msd_edge.converters.lint import find_untaken
+    from msd_edge.models.worth import EXPENSIVE, break_even
+
+    notes = []
+    for one in find_untaken(network):
+        more = f" (and {one.count - 1} more)" if one.count > 1 else ""
+        notes.append(f"int8: {one.module}{more}: {one.why}.")
+    for index, share in enumerate(break_even(costs), 1):
+        if share > EXPENSIVE:
+            notes.append(
+                f"exit {index} at {costs[index - 1].place} is expensive: its branch pays only if more than "
+                f"{100 * share:.0f} % of the images that reach it leave there; --branch separable costs less, "
+                "--exits-at another place."
+            )
+    return notes
+
+
+def to_json(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> dict[str, Any]:
+    """Return costs and notes for machines."""
+    from msd_edge.models.worth import break_even
+
+    shares: list[float | None] = [*break_even(costs), None]
+    exits = [{**vars(cost), "pays_from": share} for cost, share in zip(costs, shares, strict=True)]
+    return {"exits": exits, "notes": find_notes(network, costs)}
