@@ -1,0 +1,155 @@
+"""Every family through both converters, float32 and int8: what the files compute, and what they hold.
+
+Exceptions stand in two tables, ``ALLOWED`` and ``LEFT``.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from support.onnx_layers import integer_layers
+
+from msd_edge.bundle.manifest import Target
+from msd_edge.converters.base import ConvertedVariant
+from msd_edge.converters.export import open_converter
+from msd_edge.converters.proof import check_equal, open_chain, run_chain, run_file, to_logits
+from msd_edge.converters.tflite.quiet import quiet
+from msd_edge.models.branches import BranchMaker, Place, augment_backbone
+from msd_edge.models.build import initialise
+from msd_edge.models.families import FAMILIES, describe_arch
+from msd_edge.models.network import MultiExitNetwork, Normalize
+from msd_edge.runtime.open import open_session
+
+HEIGHT, BREADTH = 32, 28
+IMAGES = np.random.default_rng(3).integers(0, 256, (16, HEIGHT, BREADTH, 3), dtype=np.uint8)
+# One of each family, and of each kind of block.
+ARCHS = (
+    "resnet8",
+    "seresnet8",
+    "resnext11-2x64d",
+    "preresnet8",
+    "wrn-10-2",
+    "vgg11",
+    "densenet-bc-10-12",
+    "mobilenetv1",
+    "mobilenetv2",
+    "mobilenetv3-small",
+    "efficientnet-b0",
+    "efficientnet-lite0",
+    "shufflenetv2-0.5",
+    "regnetx-200mf",
+    "regnety-200mf",
+    "airbench",
+)
+STRAYS = {"TRANSPOSE", "Transpose", "DEQUANTIZE", "QUANTIZE"}
+# {(family, target): operators of STRAYS that int8 files may hold}. A QUANTIZE is from int8 to int8 in each case: it
+# brings the parts of a concatenation to one scale.
+ALLOWED: dict[tuple[str, Target], set[str]] = {
+    ("DenseNet-BC", "tflite"): {"QUANTIZE"},
+    ("ShuffleNetV2", "tflite"): {"QUANTIZE"},
+}
+# {family: operators of int8 TFLite files that XNNPACK does not take}.
+LEFT: dict[str, set[str]] = {}
+# Off from the network at most, as a share of the range of the logits.
+LARGEST = {"float32": 1e-4, "int8": 0.2}
+MEAN = {"float32": 1e-5, "int8": 0.04}
+
+
+@dataclass(frozen=True)
+class Converted:
+    arch: str
+    target: Target
+    variants: tuple[ConvertedVariant, ...]
+    expected: NDArray[np.float32]
+
+
+def family_of(arch: str) -> str:
+    return next(family.title for family in FAMILIES if family.has_arch(arch))
+
+
+def small(arch: str) -> MultiExitNetwork:
+    """A network of the family with few blocks, since conversion takes a second for each two: every stage keeps its
+    first, the longest one two. One exit leaves before the last stage.
+    """
+    spec = describe_arch(arch, 8, 3, min(HEIGHT, BREADTH))
+    if all(block.between is None for stage in spec.stages for block in stage):
+        longest = max(spec.stages, key=len)
+        spec = replace(spec, stages=tuple(stage[: 2 if stage is longest else 1] for stage in spec.stages))
+    places = [Place(number, len(stage)) for number, stage in enumerate(spec.stages, 1)][-2:]
+    torch.manual_seed(1)
+    normalize = Normalize((120.0,), (64.0,))
+    network = augment_backbone(spec, places, 5, normalize, (3, HEIGHT, BREADTH), BranchMaker())
+    initialise(network)
+    with torch.no_grad():
+        for _ in range(20):  # running statistics near the true ones, so that activations have the size of trained ones
+            network.train()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float())
+    return network.eval()
+
+
+@pytest.fixture(scope="module", params=[(arch, target) for arch in ARCHS for target in ("tflite", "onnx")], ids=str)
+def converted(request: pytest.FixtureRequest) -> Converted:
+    arch, target = request.param
+    network = small(arch)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float())
+    prepared = open_converter(target).prepare(network, lambda _: None)
+    variants = tuple(prepared.variant(precision, IMAGES) for precision in ("float32", "int8"))
+    return Converted(arch, target, variants, torch.stack(logits, 1).numpy())
+
+
+def test_every_family_is_converted() -> None:
+    for family in FAMILIES:
+        assert any(family.has_arch(arch) for arch in ARCHS), family.title
+
+
+@pytest.mark.slow
+def test_segments_compute_what_the_network_computes(converted: Converted) -> None:
+    for variant in converted.variants:
+        raw = run_chain(open_chain(variant.segments, variant.target, 1), variant.segments, IMAGES, lambda: None)
+        off = np.abs(to_logits(raw, [file.logits for file in variant.segments]) - converted.expected)
+        off /= np.ptp(converted.expected, (0, 2))[:, None]
+        assert off.max() <= LARGEST[variant.precision], variant.precision
+        assert off.mean() <= MEAN[variant.precision], variant.precision
+        for exit_, file in enumerate(variant.exits):
+            alone = run_file(open_session(file.data, variant.target, threads=1), file, IMAGES)
+            check_equal(alone, raw[:, exit_], f"{converted.arch} {variant.target} {variant.precision} exit {exit_}")
+
+
+@pytest.mark.slow
+def test_nothing_is_cast_or_turned_around(converted: Converted) -> None:
+    allowed = ALLOWED.get((family_of(converted.arch), converted.target), set())
+    for variant in converted.variants:
+        for file in (*variant.segments, *variant.exits):
+            found = STRAYS & file.operators.keys()
+            assert found <= (allowed if variant.precision == "int8" else set()), variant.precision
+
+
+def left_by_xnnpack(data: bytes) -> set[str]:
+    """Types of operators that LiteRT's default delegate leaves to the slower kernels: they stand between its parts."""
+    with quiet():
+        loaded = Interpreter(model_content=data, num_threads=1)
+        loaded.allocate_tensors()
+    operators = loaded._get_ops_details()
+    parts = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+    taken = {int(tensor) for part in parts for tensor in part["inputs"]}
+    given = {int(tensor) for part in parts for tensor in part["outputs"]}
+    wanted = taken.union(details["index"] for details in loaded.get_output_details()) - given
+    return {
+        operator["op_name"]
+        for operator in operators
+        if operator not in parts and wanted.intersection(map(int, operator["outputs"]))
+    }
+
+
+@pytest.mark.slow
+def test_kernels_take_every_operator_of_an_int8_file(converted: Converted) -> None:
+    _, int8 = converted.variants
+    for file in int8.segments:
+        if converted.target == "tflite":
+            assert left_by_xnnpack(file.data) <= LEFT.get(family_of(converted.arch), set())
+        else:
+            integers, layers = integer_layers(file.data)
+            assert integers == layers
