@@ -20,14 +20,15 @@ from msd_edge import errors
 from msd_edge.benchmarks import environment
 from msd_edge.benchmarks.devices.cpu import worker_environment
 from msd_edge.bundle.golden import read_golden
-from msd_edge.bundle.manifest import LatencySource, RuleName
+from msd_edge.bundle.manifest import ExitFile, LatencySource, RuleName
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import BundleError, ConfigError, DeviceRunError, MsdEdgeError
 from msd_edge.exits.rules import ExitRule, Floats, never
 from msd_edge.files import write_text
 from msd_edge.runtime.chain import Chain, hand_over
+from msd_edge.runtime.open import open_session
 from msd_edge.runtime.preprocess import Image
-from msd_edge.runtime.session import dequantize
+from msd_edge.runtime.session import Session, dequantize
 from msd_edge.typed import Model
 
 _WARMUP = 10
@@ -36,7 +37,16 @@ _PATIENCE = 600.0
 
 
 class TimesJob(Model):
-    """What to measure. ``seconds``: how long; every segment runs at least 20 times. ``report``: the answer's file."""
+    """What to measure.
+
+    Attributes:
+        bundle, manifest_sha256, variant: the files.
+        rule: the kind of exit rule whose decision is part of the time.
+        threads: of the runtime.
+        seconds: how long; everything runs at least 20 times.
+        alone: whether to time the stand-alone exits too, taking turns with the chain.
+        report: the answer's file.
+    """
 
     bundle: str
     manifest_sha256: str
@@ -44,6 +54,7 @@ class TimesJob(Model):
     rule: RuleName
     threads: Annotated[int, Field(ge=1)]
     seconds: Annotated[float, Field(ge=0)]
+    alone: bool = False
     report: str
 
 
@@ -52,6 +63,7 @@ class TimesReport(Model):
 
     runtime: str = ""
     segment_ms: tuple[float, ...] = ()
+    exit_ms: tuple[float, ...] = ()
     error: str | None = None
     message: str = ""
 
@@ -70,6 +82,28 @@ def time_segments(bundle: Bundle, variant: str, rule: RuleName, *, threads: int,
         DeviceRunError: the process failed without saying why.
         MsdEdgeError: as the process said itself.
     """
+    answer = _ask(bundle, variant, rule, threads=threads, seconds=seconds, alone=False)
+    return LatencySource(
+        device=f"cpu, {environment.read_processor().name}",
+        threads=threads,
+        runtime=answer.runtime,
+        segment_ms=answer.segment_ms,
+    )
+
+
+def time_exits(
+    bundle: Bundle, variant: str, rule: RuleName, *, threads: int, seconds: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure the median milliseconds of each segment and of each exit alone, as ``time_segments`` does.
+
+    Returns:
+        Of every segment, and of every stand-alone exit.
+    """
+    answer = _ask(bundle, variant, rule, threads=threads, seconds=seconds, alone=True)
+    return answer.segment_ms, answer.exit_ms
+
+
+def _ask(bundle: Bundle, variant: str, rule: RuleName, *, threads: int, seconds: float, alone: bool) -> TimesReport:
     with tempfile.TemporaryDirectory(prefix="msd-edge-times-") as name:
         report = Path(name) / "times.json"
         job = TimesJob(
@@ -79,6 +113,7 @@ def time_segments(bundle: Bundle, variant: str, rule: RuleName, *, threads: int,
             rule=rule,
             threads=threads,
             seconds=seconds,
+            alone=alone,
             report=str(report),
         )
         try:
@@ -105,16 +140,15 @@ def time_segments(bundle: Bundle, variant: str, rule: RuleName, *, threads: int,
     if answer.error is not None:
         kind = getattr(errors, answer.error, MsdEdgeError)
         raise kind(answer.message)
-    return LatencySource(
-        device=f"cpu, {environment.read_processor().name}",
-        threads=threads,
-        runtime=answer.runtime,
-        segment_ms=answer.segment_ms,
-    )
+    return answer
 
 
-def measure_segments(bundle: Bundle, variant: str, rule: RuleName, *, threads: int, seconds: float) -> TimesReport:
+def measure_segments(
+    bundle: Bundle, variant: str, rule: RuleName, *, threads: int, seconds: float, alone: bool = False
+) -> TimesReport:
     """Measure in this process: golden images through the whole chain, so that segments take turns.
+
+    With ``alone`` every stand-alone exit takes its turn too, with the same work around it.
 
     Segment 1 includes bringing the image into the tensor; each includes dequantizing, the exit rule's decision and
     handing the features on.
@@ -123,8 +157,14 @@ def measure_segments(bundle: Bundle, variant: str, rule: RuleName, *, threads: i
     with Chain(bundle, variant=variant, threads=threads) as chain:
         exits = len(chain.steps)
         rule_ = ExitRule(rule, (never(rule, exits),) * (exits - 1), (1.0,) * exits)
+        exits_alone = _open_exits(bundle, chain) if alone else []
+
+        def measure(image: Image) -> list[float]:
+            singles = [_run_alone(chain, part, rule_, place, image) for place, part in enumerate(exits_alone)]
+            return [*_run_once(chain, rule_, image), *singles]
+
         for turn in range(_WARMUP):
-            _run_once(chain, rule_, images[turn % len(images)])
+            measure(images[turn % len(images)])
         rounds: list[list[float]] = []
         collecting = gc.isenabled()
         gc.collect()
@@ -132,14 +172,31 @@ def measure_segments(bundle: Bundle, variant: str, rule: RuleName, *, threads: i
         try:
             end = time.perf_counter() + seconds
             while len(rounds) < _FEWEST or time.perf_counter() < end:
-                rounds.append(_run_once(chain, rule_, images[len(rounds) % len(images)]))
+                rounds.append(measure(images[len(rounds) % len(images)]))
         finally:
             if collecting:
                 gc.enable()
-        return TimesReport(
-            runtime=f"{chain.runtime} {chain.runtime_version}",
-            segment_ms=tuple(statistics.median(times) for times in zip(*rounds, strict=True)),
-        )
+        medians = tuple(statistics.median(times) for times in zip(*rounds, strict=True))
+        runtime = f"{chain.runtime} {chain.runtime_version}"
+        return TimesReport(runtime=runtime, segment_ms=medians[:exits], exit_ms=medians[exits:])
+
+
+def _open_exits(bundle: Bundle, chain: Chain) -> list[tuple[Session, ExitFile]]:
+    return [
+        (open_session(bundle.read(part), chain.variant.target, runtime=chain.runtime, threads=chain.threads), part)
+        for part in chain.variant.exits
+    ]
+
+
+def _run_alone(chain: Chain, alone: tuple[Session, ExitFile], rule: ExitRule, place: int, image: Image) -> float:
+    session, part = alone
+    before = time.perf_counter_ns()
+    (pixels,) = chain.enter(image).values()
+    outputs = session.run({part.image.name: pixels})
+    logits = dequantize(outputs[part.logits.name][0], part.logits.scale, part.logits.zero_point)
+    _, probabilities = rule.decide(place, [logits] * (place + 1))
+    probabilities.argmax()
+    return (time.perf_counter_ns() - before) / 1e6
 
 
 def _run_once(chain: Chain, rule: ExitRule, image: Image) -> list[float]:
@@ -174,7 +231,9 @@ def main() -> int:
         bundle = read_bundle(job.bundle)
         if bundle.manifest_sha256 != job.manifest_sha256:
             raise BundleError(f"{job.bundle}: the bundle has changed meanwhile; run the command again.")
-        report = measure_segments(bundle, job.variant, job.rule, threads=job.threads, seconds=job.seconds)
+        report = measure_segments(
+            bundle, job.variant, job.rule, threads=job.threads, seconds=job.seconds, alone=job.alone
+        )
     except MsdEdgeError as problem:
         report = TimesReport(error=type(problem).__name__, message=str(problem))
     write_text(Path(job.report), report.model_dump_json())

@@ -37,6 +37,7 @@ from msd_edge.errors import DataError
 from msd_edge.files import new_folder, refuse_existing, sha256_bytes, sha256_file
 from msd_edge.models.build import measure_costs
 from msd_edge.models.network import MultiExitNetwork
+from msd_edge.segments import keep_exits
 from msd_edge.training.config import RunInfo
 from msd_edge.training.evaluate import collect_logits
 from msd_edge.training.run import RunFolder, load_network
@@ -60,6 +61,7 @@ class ExportOptions:
         calibration_images: training images that activation ranges come from.
         proof_images: calibration images that parity and accuracy are measured on.
         data: where the run's data is now, if it has moved.
+        keep_exits: the exits to keep (1-based); empty: all.
     """
 
     targets: tuple[Target, ...]
@@ -71,6 +73,7 @@ class ExportOptions:
     calibration_images: int = 512
     proof_images: int = 1000
     data: str | None = None
+    keep_exits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
     pairs = plan_variants(options)
     refuse_existing(options.out, overwrite=options.overwrite, marker=MANIFEST)
     network = load_network(run)
+    if options.keep_exits:
+        network = keep_exits(network, options.keep_exits)
     info = RunFolder(run).read_info()
     step("loading the data")
     dataset = load_run_data(info, run, options.data)
@@ -230,6 +235,7 @@ def _write(
                 "fallback": options.fallback,
                 "calibration_images": options.calibration_images,
                 "proof_images": options.proof_images,
+                "keep_exits": ",".join(map(str, options.keep_exits)) or "all",
             },
         ),
         classes=info.classes,

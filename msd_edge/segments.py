@@ -1,9 +1,12 @@
 """Cuts a multi-exit network at its branch points, into a chain of segments and into stand-alone exits."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from msd_edge.models.network import MultiExitNetwork, State, advance
+from msd_edge.errors import ModelError
+from msd_edge.models.network import MultiExitNetwork, Stack, State, advance
 
 
 class Segment(nn.Module):
@@ -67,6 +70,32 @@ def cut(network: MultiExitNetwork) -> tuple[Segment, ...]:
 def standalone(network: MultiExitNetwork) -> tuple[StandaloneExit, ...]:
     """Return every exit as a network of its own, in order; they share the network's parameters."""
     return tuple(StandaloneExit(network, index).train(network.training) for index in range(1, network.exits + 1))
+
+
+def keep_exits(network: MultiExitNetwork, exits: Sequence[int]) -> MultiExitNetwork:
+    """Return a network with some of the exits; the trunk is merged across those that go, parameters are shared.
+
+    Args:
+        network: with all exits.
+        exits: 1-based, early to late. The last one kept ends the network.
+
+    Raises:
+        ModelError: an exit does not exist, or they are out of order.
+    """
+    named = ",".join(map(str, exits))
+    if not exits or list(exits) != sorted(set(exits)):
+        raise ModelError(f"--keep-exits {named}: exits go from early to late, each once (1,3).")
+    if exits[0] < 1 or exits[-1] > network.exits:
+        raise ModelError(f"--keep-exits {named}: the network has exits 1 to {network.exits}.")
+    trunk, before = [], 0
+    for index in exits:
+        pieces = list(network.trunk)[before:index]
+        trunk.append(pieces[0] if len(pieces) == 1 else Stack(*pieces))
+        before = index
+    branches = [network.branches[index - 1] for index in exits]
+    places = [network.places[index - 1] for index in exits]
+    kept = MultiExitNetwork(network.normalize, trunk, branches, places, network.image_shape)  # type: ignore[arg-type]
+    return kept.train(network.training)
 
 
 def count_features(network: MultiExitNetwork) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import traceback
 
 import typer
 
-from msd_edge.cli import bench, calibrate, common, deploy, devices, doctor, eval, export, predict, report, train
+from msd_edge.cli import bench, calibrate, common, deploy, devices, doctor, eval, export, plan, predict, report, train
 from msd_edge.errors import MsdEdgeError
 
 # ONNX Runtime from 1.29 on sends telemetry unless this is set before its import.
@@ -43,7 +43,7 @@ def root(
     """Early-exit image classifiers from training to the phone."""
 
 
-for _verb in (train, eval, export, calibrate, predict, bench, report, devices, deploy, doctor):
+for _verb in (train, eval, export, plan, calibrate, predict, bench, report, devices, deploy, doctor):
     _verb.register(app)
 
 

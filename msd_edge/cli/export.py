@@ -26,6 +26,8 @@ Examples:
 
   msd-edge export --int8 --fallback --max-drop 0.3
 
+  msd-edge export --int8 --keep-exits 1,3
+
   msd-edge export bundles/resnet20-cifar10 --android-assets android_demo/app/src/main/assets
 
 The last one exports nothing: it copies a bundle, calibrated meanwhile, into an app's assets.
@@ -48,6 +50,10 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer int8 files.")] = False,
     float32: Annotated[bool, typer.Option("--float32", help="float32 files alone, unless others are named.")] = False,
     float16: Annotated[bool, typer.Option("--float16", help="float16 weights (TFLite).")] = False,
+    keep_exits: Annotated[
+        str | None,
+        typer.Option(metavar="1,3", help="Only these exits; the trunk is merged across the others. See plan."),
+    ] = None,
     max_drop: Annotated[
         float, typer.Option(min=0, max=100, help="Points of accuracy that an int8 exit may lose.")
     ] = 0.5,
@@ -87,16 +93,19 @@ def export(
     precisions: list[Precision] = ["float32"]
     precisions += ["float16"] if float16 else []
     precisions += ["int8"] if int8 or not (float16 or float32) else []
+    kept = _read_exits(keep_exits)
+    name = path.resolve().name + (f"-exits-{'-'.join(map(str, kept))}" if kept else "")
     options = ExportOptions(
         targets=parse_targets(target or ["tflite", "onnx"]),
         precisions=tuple(precisions),
-        out=out or Path("bundles") / path.resolve().name,
+        out=out or Path("bundles") / name,
         overwrite=overwrite,
         max_drop=max_drop,
         fallback=fallback,
         calibration_images=calibration_images,
         proof_images=proof_images,
         data=None if data is None else common.resolve_source(data),
+        keep_exits=kept,
     )
     pairs = plan_variants(options)
     refuse_existing(options.out, overwrite=overwrite, marker=MANIFEST)
@@ -123,6 +132,15 @@ def export(
     _show(options.out, manifest)
     if assets is not None:
         common.facts([("assets", f"{assets} · after calibrating: msd-edge export {options.out} --android-assets …")])
+
+
+def _read_exits(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigError(f"--keep-exits {text}: numbers of exits with commas between (1,3).")
+    return tuple(int(part) for part in parts)
 
 
 def _assets_target(path: Path, assets: Path, *, overwrite: bool) -> Path:

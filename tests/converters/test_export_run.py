@@ -125,9 +125,43 @@ def test_fallback_keeps_layers_in_float_and_says_which(broken: Path, capsys: pyt
     assert variant.segments[0].features[0].dtype == "uint8"
 
 
+def test_kept_exits_answer_as_before_on_a_merged_trunk(
+    bundle: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["export", str(trained), "--int8", "--target", "onnx", "--keep-exits", "1,3"]) == 0
+    opened, whole = read_bundle("bundles/small-exits-1-3"), read_bundle(bundle)
+    assert [info.place for info in opened.manifest.exits] == [whole.manifest.exits[k].place for k in (0, 2)]
+    assert opened.manifest.exits[1].chain_macs < whole.manifest.exits[2].chain_macs
+    assert opened.manifest.source.options["keep_exits"] == "1,3"
+    images = np.random.default_rng(5).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    for variant in ("onnx-float32", "onnx-int8"):
+        with Chain(opened, variant=variant) as kept, Chain(whole, variant=variant) as chain:
+            for image in images:
+                expected = chain.logits(image)[[0, 2]]
+                np.testing.assert_allclose(kept.logits(image), expected, atol=1e-4 * max(1, np.ptp(expected)))
+
+
+def test_a_plan_weighs_every_subset_and_says_how_to_drop_exits(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["plan", str(bundle), "--variant", "onnx-int8", "--seconds", "0.1", "--max-drop", "1"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "1,2,3" in out
+    assert out.splitlines()[-1].startswith("next     ")
+    assert run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["subsets"]) == 7
+    assert len(found["segment_ms"]) == len(found["exit_ms"]) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--keep-exits", "3,1"], "exits go from early to late"),
+        (["--keep-exits", "1,4"], "the network has exits 1 to 3"),
+        (["--keep-exits", "one"], "numbers of exits"),
         (["--target", "tflight"], "tflite"),
         (["--float16", "--target", "onnx"], "float16"),
         (["--calibration-images", "3"], "greater than or equal to 16"),
