@@ -71,7 +71,7 @@ class ExportOptions:
     max_drop: float = 0.5
     fallback: bool = False
     calibration_images: int = 512
-    proof_images: int = 1000
+    proof_images: int = 512
     data: str | None = None
     keep_exits: tuple[int, ...] = ()
 

@@ -1,6 +1,8 @@
 """Makes variants and proves them: types, parity, equality of all forms, accuracy; float layers where asked."""
 
+import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +31,7 @@ from msd_edge.runtime.session import Array
 # Stand-alone exits and signatures are equal to the chain by construction; so many images show it.
 _EQUAL_IMAGES = 16
 # The float chain is slow, and its differences are those of rounding: so many images are enough to see a wrong one.
-_FLOAT_IMAGES = 256
+_FLOAT_IMAGES = 64
 _MOST_FLOAT_LAYERS = 16
 
 Step = Callable[[str], None]
@@ -106,16 +108,7 @@ class Prover:
         for k, file in enumerate(variant.segments, 1):
             check_types(file, precision, f"{where}: segment {k}")
         proof = self.proof if precision == "int8" else self.proof.head(_FLOAT_IMAGES)
-        sessions = open_chain(variant.segments, variant.target, usable_processors())
-        done = 0
-
-        def on_image() -> None:
-            nonlocal done
-            done += 1
-            if done % 50 == 0:
-                step(f"proving on image {done} of {len(proof.images)}")
-
-        raw = run_chain(sessions, variant.segments, proof.images, on_image)
+        raw = self._run(variant, proof, step)
         found = to_logits(raw, [file.logits for file in variant.segments])
         segment_parity = tuple(compare(found[:, k], proof.reference[:, k]) for k in range(found.shape[1]))
         step("comparing stand-alone exits and signatures with the chain")
@@ -124,6 +117,23 @@ class Prover:
         accuracy = measure_accuracy(found, proof, self.split_sha256)
         classes = tuple(len(np.unique(found[:, k].argmax(-1))) for k in range(found.shape[1]))
         return ProvenVariant(variant, segment_parity, exit_parity, accuracy, raw, classes)
+
+    def _run(self, variant: ConvertedVariant, proof: ProofSet, step: Step) -> Array:
+        """Run the chain on all images: one thread a session, as the runner has it, a chain of them a processor."""
+        done = itertools.count(1)
+
+        def on_image() -> None:
+            number = next(done)
+            if number % 50 == 0:
+                step(f"proving on image {number} of {len(proof.images)}")
+
+        def run(images: Images) -> Array:
+            sessions = open_chain(variant.segments, variant.target, 1)
+            return run_chain(sessions, variant.segments, images, on_image)
+
+        parts = [part for part in np.array_split(proof.images, usable_processors()) if len(part)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return np.concatenate(list(pool.map(run, parts)))
 
     def _check_exits(self, variant: ConvertedVariant, raw: Array, proof: ProofSet) -> tuple[Parity, ...]:
         few = proof.head(_EQUAL_IMAGES)

@@ -165,11 +165,15 @@ def slice_model(model: ModelProto, name: str, inputs: dict[str, str], outputs: d
     return renamed(part, lambda tensor: new.get(tensor, tensor))
 
 
-def chain(segments: Sequence[ModelProto], name: str) -> ModelProto:
-    """Merge segments at their seams: image in, the last one's logits out, branches of earlier exits removed."""
+def chain(segments: Sequence[ModelProto], name: str, *, every_exit: bool = False) -> ModelProto:
+    """Merge segments at their seams: image in, the last one's logits out, branches of earlier exits removed.
+
+    With ``every_exit`` they stay, and their logits come out too, as ``segment-1/logits``..
+    """
     nodes: list[NodeProto] = []
     initializers: list[TensorProto] = []
     handed: list[str] = []
+    outputs: list[ValueInfoProto] = []
     for index, segment in enumerate(segments, 1):
         graph = segment.graph
         fixed = {value.name: handed[place] if handed else value.name for place, value in enumerate(graph.input)}
@@ -182,9 +186,13 @@ def chain(segments: Sequence[ModelProto], name: str) -> ModelProto:
         nodes.extend(part.node)
         initializers.extend(part.initializer)
         handed = [prefix + value.name for value in graph.output if value.name != LOGITS]
-    outputs = [value for value in segments[-1].graph.output if value.name == LOGITS]
+        (logits,) = (value for value in graph.output if value.name == LOGITS)
+        if index == len(segments):
+            outputs.append(logits)
+        elif every_exit:
+            outputs.append(_named(logits, prefix + LOGITS))
     merged = make_model(name, nodes, segments[0].graph.input, outputs, initializers)
-    kept = reachable(merged.graph, [LOGITS], [])
+    kept = reachable(merged.graph, [value.name for value in outputs], [])
     return make_model(name, kept, merged.graph.input, outputs, initializers)
 
 

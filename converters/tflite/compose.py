@@ -22,12 +22,13 @@ from .flatbuffer import SIGNATURE, describe, only_signature, operands, tensor_ma
 _RUNTIME_VERSION = "min_runtime_version"
 
 
-def join(chain: Sequence[Any], outputs: Iterable[str] = ("logits",)) -> Any:
+def join(chain: Sequence[Any], outputs: Iterable[str] = ("logits",), *, every_exit: bool = False) -> Any:
     """Return one model that runs a chain of models, each taking the features that the one before gives.
 
     Args:
         chain: models of segments 1..k, one signature each.
         outputs: what of the last one's outputs to give; operators that nothing needs are dropped.
+        every_exit: give the logits of the exits before as well, as ``logits_1``..
 
     Raises:
         ParityError: a seam's two tensors differ in shape, type, scale or zero point.
@@ -37,6 +38,7 @@ def join(chain: Sequence[Any], outputs: Iterable[str] = ("logits",)) -> Any:
     features: list[int] = []
     inputs: list[Any] = []
     given: dict[str, int] = {}
+    passed: dict[str, int] = {}
     for place, model in enumerate(chain, 1):
         signature, source = only_signature(model)
         taken, gives = tensor_maps(signature.inputs), tensor_maps(signature.outputs)
@@ -46,12 +48,17 @@ def join(chain: Sequence[Any], outputs: Iterable[str] = ("logits",)) -> Any:
             bound = dict(zip(taken.values(), features, strict=True))
         last = place == len(chain)
         wanted = {name: index for name, index in gives.items() if (name in outputs if last else name != "logits")}
+        early = {} if last or not every_exit else {f"logits_{place}": gives["logits"]}
         prefix = f"segment-{place}/" if len(chain) > 1 else ""
-        where = assembly.append(subgraph, model, source, [*taken.values(), *wanted.values()], bound, prefix)
+        where = assembly.append(
+            subgraph, model, source, [*taken.values(), *wanted.values(), *early.values()], bound, prefix
+        )
         if place == 1:
             inputs = [tensor_map(name, where[index]) for name, index in taken.items()]
+        passed |= {name: where[index] for name, index in early.items()}
         given = {name: where[index] for name, index in wanted.items()}
         features = list(given.values())
+    given = passed | given
     assembly.add(subgraph, SIGNATURE, inputs, [tensor_map(name, index) for name, index in given.items()])
     return assembly.finish()
 

@@ -4,13 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.bench_data import make_alone
 from support.bundles import make_bundle
+from support.tinynet import make_images
 
 from msd_edge.benchmarks import ratios
 from msd_edge.benchmarks.ratios import Comparison, Setting, compare_chain, time_file
 from msd_edge.bundle.reader import read_bundle
+from msd_edge.runtime.chain import Chain
+from msd_edge.runtime.open import open_session
 
 
 def compare(ours: tuple[float, ...], theirs: tuple[float, ...], **more: object) -> Comparison:
@@ -47,11 +50,24 @@ def test_a_file_is_timed_as_the_bench_times_it(tmp_path: Path, variant: str) -> 
     assert found["mean"] > 0
 
 
-def test_chain_and_one_piece_are_compared_in_turns(tmp_path: Path) -> None:
-    bundle = make_alone(tmp_path / "b", "tflite-int8")
+@pytest.mark.parametrize("name", ["tflite-int8", "onnx-float32"])
+def test_chain_and_one_file_compute_the_same_exits_in_turns(tmp_path: Path, name: str) -> None:
+    bundle = read_bundle(make_bundle(tmp_path / "b", variants=(name,)))
     (found,) = compare_chain(Setting(bundle, threads=1, rounds=3, runs=10))
     assert len(found.ours) == len(found.theirs) == 3
-    assert found.name == "tflite-int8: 1 segments / last exit in one piece"
+    assert found.name == f"{name}: 3 segments / the same exits in one file"
+    variant = bundle.manifest.variants[0]
+    whole = ratios._one_piece(variant.target, [bundle.read(segment) for segment in variant.segments])
+    session = open_session(whole, variant.target, threads=1)
+    image = make_images(1, 3, seed=5)[0]
+    with Chain(bundle) as chain:
+        expected = chain.raw_logits(image)
+        (value,) = chain.enter(image).values()
+        outputs = session.run(dict.fromkeys(session.inputs, value))
+    logits = [outputs[name] for name in sorted(outputs) if "logits" in name]
+    assert len(logits) == 3
+    for row in expected:
+        assert any(np.allclose(row, found[0], atol=1e-5) for found in logits)
 
 
 def test_a_copy_with_threads_computes_the_same(tmp_path: Path) -> None:
