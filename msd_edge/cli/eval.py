@@ -31,7 +31,9 @@ def evaluate(
     path: Annotated[Path | None, typer.Argument(metavar="[RUN|BUNDLE]", help="Default: the newest run.")] = None,
     split: Annotated[str, typer.Option(help="calibration or test.")] = "calibration",
     variant: Annotated[str | None, typer.Option(help="Of a bundle (tflite-int8); default its first choice.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="For a bundle's files.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of the computation; default 1 for a bundle, all for a run.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Where the data is now, if it moved.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -47,9 +49,9 @@ def evaluate(
         if variant is not None:
             raise ConfigError(f"{where}: --variant is for bundles, this is a run.")
         common.require("evaluating a run", "torch", "safetensors", extra="train")
-        name, correct, size = _evaluate_run(where, split, data)
+        name, correct, size = _evaluate_run(where, split, threads, data)
     else:
-        name, correct, size = _evaluate_bundle(where, split, variant, threads, data)
+        name, correct, size = _evaluate_bundle(where, split, variant, threads or 1, data)
     accuracy = [n / size for n in correct]
     if as_json:
         common.say_json({"path": str(where), "what": name, "split": split, "images": size, "accuracy": accuracy})
@@ -60,7 +62,7 @@ def evaluate(
     )
 
 
-def _evaluate_run(path: Path, split: str, data: str | None) -> tuple[str, tuple[int, ...], int]:
+def _evaluate_run(path: Path, split: str, threads: int | None, data: str | None) -> tuple[str, tuple[int, ...], int]:
     import torch
 
     from msd_edge.data.batches import Feeder
@@ -68,6 +70,8 @@ def _evaluate_run(path: Path, split: str, data: str | None) -> tuple[str, tuple[
     from msd_edge.training.run import load_trained
     from msd_edge.training.setup import load_run_data
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     network, info, epoch = load_trained(path)
     images = _pick(load_run_data(info, path, data), split)
     correct = count_correct(network, Feeder(images, torch.device("cpu")), len(images))
