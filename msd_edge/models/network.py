@@ -39,7 +39,7 @@ class BackboneSpec:
     Invariants: stages are not empty; block i's ``out_channels`` is block i+1's ``in_channels``; ``head(channels)``
     builds the module between the last feature map (batch, channels, H, W) and the last linear layer; it returns
     pooled features (batch, features) and must not change their number with H and W. ``names``: what blocks are called
-    where they have names, to (stage, block), both from 1.
+    where they have names, to (stage, block), both from 1; (0, 0) is the stem.
     """
 
     name: str

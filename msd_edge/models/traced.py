@@ -20,6 +20,7 @@ from msd_edge.models.network import BackboneSpec, BlockSpec, GlobalPool
 Shape = tuple[int, ...]
 _FEWEST_BLOCKS = 2
 _PROBES = 2
+_STEM = "stem"
 _LAYERS = (nn.Linear, nn.Conv2d, nn.modules.batchnorm._BatchNorm)
 
 
@@ -216,7 +217,7 @@ def _find_ends(
         alive = [node for node in nodes[: index + 1] if last_use[node] > index]
         return alive == [nodes[index]] and len(shapes.get(nodes[index], ())) == 3
 
-    ends = [_End(nodes[index], "stem") for index in range(first) if hands_on_one_map(index)][-1:]
+    ends = [_End(nodes[index], _STEM) for index in range(first) if hands_on_one_map(index)][-1:]
     for index, name in sorted(named):
         taken = ends and ends[-1].node is nodes[index]
         if index < places[classifier] and hands_on_one_map(index) and not taken:
@@ -311,7 +312,7 @@ def _describe(
         given = shape
     (stem, shape), *rest = blocks
     stages: list[list[BlockSpec]] = []
-    names = {}
+    names = {} if ends[0].name == _STEM else {ends[0].name: (0, 0)}
     for (block, made), end in zip(rest, ends[1:], strict=True):
         if made != shape or not stages:
             stages.append([])
