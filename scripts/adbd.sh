@@ -20,54 +20,19 @@ PACKAGES="adb adbd openssh-server openssh-sftp-server"
 
 self="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/$(basename "${BASH_SOURCE[0]}")"
 
-refuse() { echo "scripts/adbd.sh: $*" >&2; exit 77; }
+source "$(dirname "$self")/debian.sh"
 
 get() {
-  local folder="$1" work version
-  version="$(sha256sum < "$self")"
-  [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return 0
-  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || refuse "it needs apt-get and dpkg-deb."
-  # Debian's own repository as this system's apt knows it, whatever suite the system is on.
-  local source keys
-  source="$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
-    awk '$NF == "Debian" && $2 !~ /security|updates|backports/ {print $1; exit}')"
-  [ -n "$source" ] || source="$(sed -n 's/^\(URIs: *\|deb \(\[[^]]*\] \)\?\)\(http[^ ]*\/debian\/\?\)\( .*\)\?$/\3/p' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null | head -1)"
-  [ -n "$source" ] || refuse "apt has no Debian repository configured."
-  keys=/usr/share/keyrings/debian-archive-keyring.gpg
-  [ -f "$keys" ] || refuse "the keys of Debian's archive are not installed (debian-archive-keyring)."
-  mkdir -p "$folder"
-  # One at a time: tests may run side by side.
-  exec 9> "$folder/lock"
-  flock 9
-  [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return 0
-  rm -f "$folder/complete"
-  work="$(mktemp -d "$folder/apt.XXXXXX")"
-  mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-  : > "$work/status"
-  echo "deb [signed-by=$keys] $source $SUITE main" > "$work/sources.list"
-  local options=(
-    -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
-    -o "Dir::Etc::sourcelist=$work/sources.list" -o "Dir::Etc::sourceparts=/dev/null" -o "Acquire::Languages=none"
-    -o "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"
-    -o "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false" -o "Debug::NoLocking=1" -o "Acquire::Retries=2"
-    -o "APT::Sandbox::User=root"
-  )
-  apt-get -qq "${options[@]}" update >"$work/log" 2>&1 || refuse "apt-get update failed: $(tail -1 "$work/log")"
+  local folder="$1"
+  begin "$folder" "$self" || return 0
   # shellcheck disable=SC2086  # the packages are words
-  apt-get -qq "${options[@]}" --yes --download-only --no-install-recommends install $PACKAGES >"$work/log" 2>&1 ||
-    refuse "the packages cannot be had: $(tail -1 "$work/log")"
-  mkdir -p "$work/root"
-  for package in "$work"/cache/archives/*.deb; do dpkg-deb -x "$package" "$work/root"; done
-  rm -rf "$folder/root" "$folder/bin"
-  mv "$work/root" "$folder/root"
-  rm -rf "$work"
+  unpack "$SUITE" amd64 "$folder/root" $PACKAGES
   wrap "$folder" adb usr/lib/android-sdk/platform-tools/adb
   wrap "$folder" adbd usr/lib/android-sdk/platform-tools/adbd
   wrap "$folder" sshd usr/sbin/sshd
   wrap "$folder" sshd-session usr/lib/openssh/sshd-session
   wrap "$folder" sshd-auth usr/lib/openssh/sshd-auth
-  echo "$version" > "$folder/complete"
+  finish "$folder"
 }
 
 # A program that starts another by its own path in the unpacked root, through the root's loader and libraries.
@@ -178,7 +143,10 @@ start_daemon() {
 }
 
 case "${1:-}" in
-  get) get "$2" ;;
+  get)
+    [ "$(uname -m)" = x86_64 ] || refuse "it is written for x86-64."
+    get "$2"
+    ;;
   run) run "$(cd "$2" && pwd)" "$(cd "$3" && pwd)" ;;
   daemon) daemon "$(cd "$2" && pwd)" "$(cd "$3" && pwd)" ;;
   sshd) sshd "$(cd "$2" && pwd)" "$(cd "$3" && pwd)" ;;

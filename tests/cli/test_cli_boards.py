@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_a_board_is_measured_like_this_machine(board: Path, capfd: pytest.Captur
     path = Path("results/b b-board.json")
     results = read_results(path)
     assert (results.device.kind, results.device.name) == ("ssh", "board")
+    assert results.options["device"] == "ssh:board"
     assert [variant.name for variant in results.variants] == ["tflite-float32", "tflite-int8"]
     assert "numpy" in results.versions
     assert results.circumstances is None
@@ -207,3 +209,28 @@ def _workers() -> list[int]:
         if text and Path(f"/proc/{text}/cmdline").exists() and b"worker" in Path(f"/proc/{text}/cmdline").read_bytes():
             found.append(int(text))
     return found
+
+
+@pytest.mark.slow
+def test_an_arm_board_under_emulation_gives_the_same_values(
+    board: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The runtime for 64-bit ARM itself, run by qemu: its values count, its times do not."""
+    folder = Path(os.environ.get("MSD_EDGE_ARM", Path(tempfile.gettempdir()) / f"msd-edge-arm-{os.getuid()}"))
+    done = subprocess.run((str(SCRIPT.with_name("arm.sh")), str(folder)), capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("MSD_EDGE_REMOTE_PYTHON", str(folder / "bin/python"))
+    assert run(["bench", "b b", "--device", "ssh:board", *QUICK]) == 0
+    results = read_results(Path("results/b b-board.json"))
+    assert results.device.system.endswith("aarch64")
+    assert results.versions["ai-edge-litert"] == "2.1.0"
+    floats, integers = results.variants
+    assert integers.golden.bit_equal
+    assert floats.golden.max_difference < 1e-4
+    here = run(["bench", "b b", *QUICK])
+    assert here == 0
+    same = read_results(Path("results/b b-cpu.json")).variants[1]
+    assert [point.exit_counts for point in integers.cascade] == [point.exit_counts for point in same.cascade]
+    assert [each.correct for each in integers.exits] == [each.correct for each in same.exits]
