@@ -6,8 +6,8 @@ import kotlin.math.min
 
 /**
  * Any image becomes the network's input: the largest rectangle of the input's proportions around the centre, resized by
- * Pillow's BILINEAR filter, which averages when shrinking. Bit for bit what Pillow gives (weights of 22 bits, the
- * horizontal pass first, rounded to 8 bits between the passes).
+ * Pillow's BILINEAR filter, which averages when shrinking. Bit for bit what Pillow 13 gives (weights of 22 bits, rounded
+ * to 8 bits between the passes); older releases differ by one step in tall pictures.
  */
 object Resize {
     /** Returns [image] as the bundle takes it. */
@@ -30,10 +30,15 @@ object Resize {
             min(source.height.toDouble(), top + input.height * scale).toFloat(),
             input.height,
         )
-        val narrow = if (across.changes) horizontal(source, across, down.first, down.last) else null
-        val middle = narrow ?: source
-        val shift = if (narrow != null) down.first else 0
-        return if (down.changes) vertical(middle, down, shift) else middle
+        // The order matters, because the result is rounded between the passes. Since 13.0 Pillow begins with the columns
+        // where the height shrinks by more than twice as many pixels as the width.
+        val columnsFirst = source.height > input.height && source.height - input.height > 2 * (source.width - input.width)
+        return when {
+            !down.changes -> horizontal(source, across, 0, source.height)
+            !across.changes -> vertical(source, down, 0)
+            columnsFirst -> vertical(source, down, 0).let { horizontal(it, across, 0, it.height) }
+            else -> vertical(horizontal(source, across, down.first, down.last), down, down.first)
+        }
     }
 
     private fun horizontal(source: RawImage, weights: Weights, firstRow: Int, lastRow: Int): RawImage {
