@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
+from msd_edge.bundle.choices import closest
 from msd_edge.bundle.reader import explain
 from msd_edge.errors import ModelError
 from msd_edge.models import msdnet
@@ -163,6 +164,10 @@ def _read_options(config: NetworkConfig) -> msdnet.MsdnetOptions:
             raise ModelError(f"{name}: {config.arch} has classifiers of its own, one a block; --exits says how many.")
     if config.branch != "sampled" or config.branch_width != 1:
         raise ModelError(f"--branch, --branch-width: {config.arch} has classifiers of its own.")
+    for name in config.arch_options:
+        if name not in msdnet.MsdnetOptions.model_fields:
+            hint = closest(name, msdnet.MsdnetOptions.model_fields)
+            raise ModelError(f"--arch-option {name}: {config.arch} has no such setting{hint}.")
     try:
         return msdnet.MsdnetOptions.model_validate(config.arch_options)
     except ValidationError as problem:

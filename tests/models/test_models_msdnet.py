@@ -85,7 +85,7 @@ def test_every_method_trains_all_of_it(method):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arch_options": {"grwth": 3}}, "--arch-option: msdnet: grwth: extra inputs are not permitted"),
+        ({"arch_options": {"grwth": 3}}, "--arch-option grwth: msdnet has no such setting; did you mean growth"),
         ({"arch_options": {"scales": 0}}, "scales: input should be greater than or equal to 1"),
         ({"arch_options": {"scales": 3, "growth_factors": (1, 2)}}, "3 scales need as many growth_factors"),
         ({"exits_at": "1:1"}, "--exits-at: msdnet has classifiers of its own"),
