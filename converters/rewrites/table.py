@@ -10,9 +10,9 @@ from .batch_norm import respell_norm_as_convolution, respell_norm_as_scale
 from .channel_shuffle import respell_channel_shuffle
 from .flat_linear import respell_flat_linear
 from .hard_swish import respell_hard_swish
+from .leaky_relu import respell_leaky_relu
 from .max_pool import respell_max_pool
 from .respell import Find
-from .spatial_mean import respell_spatial_mean
 
 Pairs = frozenset[tuple[Target, Precision]]
 
@@ -40,6 +40,7 @@ class Rewrite:
 
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("hard-swish", "Hardswish", respell_hard_swish, _INT8),
+    Rewrite("leaky ReLU", "LeakyReLU(0 < slope < 1)", respell_leaky_relu, frozenset({("tflite", "int8")})),
     Rewrite("average pooling", "AvgPool2d(k > 1)", respell_average_pool, _INT8),
     Rewrite("global pooling", "AvgPool2d over the whole map", respell_global_pool, _TFLITE | _ONNX),
     Rewrite("padded max pooling", "MaxPool2d(padding > 0) of values >= 0", respell_max_pool, _INT8),
@@ -50,9 +51,8 @@ REWRITES: tuple[Rewrite, ...] = (
         respell_norm_as_convolution,
         _TFLITE | _ONNX,
     ),
-    Rewrite("spatial mean", "x.mean((2, 3))", respell_spatial_mean, _TFLITE),
     Rewrite("flattened map", "Linear behind flatten of a map larger than 1x1", respell_flat_linear, _TFLITE),
-    Rewrite("channel shuffle", "channel_shuffle, or view, transpose, view", respell_channel_shuffle, _TFLITE),
+    Rewrite("channel shuffle", "channel_shuffle, or view, transpose, view", respell_channel_shuffle, _TFLITE | _ONNX),
 )
 
 

@@ -200,22 +200,14 @@ def test_a_batch_norm_behind_a_convolution_folds() -> None:
     assert spellings(module, maps(1, CHANNELS, 7, 5)) == []
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: x.mean((2, 3)),
-        lambda x: x.mean(dim=[-1, -2], keepdim=True),
-        lambda x: torch.mean(x, (3, 2)),
-        lambda x: x.mean((2, 3), True),
-    ],
-)
-def test_spatial_means(function: Callable[[Tensor], Tensor]) -> None:
-    assert len(spellings(Run(function), maps(1, CHANNELS, 7, 5), "spatial mean")) == 1
+@pytest.mark.parametrize("module", [nn.LeakyReLU(0.2), nn.LeakyReLU(inplace=True), Run(lambda x: F.leaky_relu(x, 0.3))])
+def test_leaky_relus(module: nn.Module) -> None:
+    assert len(spellings(module, maps(1, CHANNELS, 7, 5), "leaky ReLU")) == 1
 
 
-@pytest.mark.parametrize("function", [lambda x: x.mean(1), lambda x: x.mean(), lambda x: x.flatten(2).mean(2)])
-def test_other_means_stay(function: Callable[[Tensor], Tensor]) -> None:
-    assert spellings(Run(function), maps(1, CHANNELS, 7, 5), "spatial mean") == []
+@pytest.mark.parametrize("slope", [-0.5, 0.0, 1.0, 1.5])
+def test_a_leaky_relu_of_another_slope_stays(slope: float) -> None:
+    assert spellings(nn.LeakyReLU(slope), maps(1, CHANNELS, 7, 5), "leaky ReLU") == []
 
 
 @pytest.mark.parametrize("bias", [True, False])
