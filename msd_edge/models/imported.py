@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import sys
 import warnings
+from contextlib import AbstractContextManager, redirect_stdout
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import nn
 
 from msd_edge.bundle.choices import suggest
 from msd_edge.errors import ModelError
-from msd_edge.models.traced import TracedBackbone, trace_module
+from msd_edge.models.traced import TracedBackbone, first_line, trace_module
 
 LIBRARIES = ("timm", "torchvision")
 
@@ -96,7 +97,7 @@ def load_pretrained(
                 transform = weights.transforms()
                 mean, std = transform.mean, transform.std
     except Exception as problem:
-        text = (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(".")
+        text = first_line(problem)
         raise ModelError(
             f"--weights pretrained: {arch}: {text}; without a network give a .safetensors file instead."
         ) from problem
@@ -128,7 +129,7 @@ def _from_timm(name: str, classes: int, in_channels: int, arch: str) -> nn.Modul
     import timm
 
     if not timm.is_model(name):
-        raise ModelError(f"--arch {arch}: timm has no such network{suggest(name, timm.list_models())}.")
+        raise ModelError(f"--arch {arch}: timm has no such network{suggest(name, timm.list_models()) or '.'}")
     module: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=in_channels)
     return module
 
@@ -138,7 +139,7 @@ def _from_torchvision(name: str, classes: int, in_channels: int, arch: str) -> n
 
     known = models.list_models(module=models)
     if name not in known:
-        raise ModelError(f"--arch {arch}: torchvision has no such classifier{suggest(name, known)}.")
+        raise ModelError(f"--arch {arch}: torchvision has no such classifier{suggest(name, known) or '.'}")
     if in_channels != 3:
         raise ModelError(f"--arch {arch}: torchvision's networks take RGB images, these have {in_channels} channel.")
     extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
@@ -156,10 +157,10 @@ def _from_user(where: str, name: str, classes: int, arch: str) -> nn.Module:
             raise ModelError(f"--arch {arch}: {name} is neither an nn.Module nor a function that makes one.")
         try:
             takes = "classes" in inspect.signature(found).parameters
-            module = found(classes=classes) if takes else found()
-        except Exception as problem:
-            text = (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(".")
-            raise ModelError(f"--arch {arch}: calling {name} failed: {text}.") from problem
+            with _prints_to_stderr():
+                module = found(classes=classes) if takes else found()
+        except (Exception, SystemExit) as problem:
+            raise ModelError(f"--arch {arch}: calling {name} failed: {first_line(problem)}.") from problem
     if not isinstance(module, nn.Module):
         raise ModelError(f"--arch {arch}: {name} gives a {type(module).__name__}, no nn.Module.")
     return module
@@ -170,9 +171,10 @@ def _import(where: str, arch: str) -> Any:
     if path.suffix == ".py":
         return _import_file(path.resolve(), arch)
     try:
-        return importlib.import_module(where)
-    except Exception as problem:
-        raise ModelError(f"--arch {arch}: {where} cannot be imported: {problem}.") from problem
+        with _prints_to_stderr():
+            return importlib.import_module(where)
+    except (Exception, SystemExit) as problem:
+        raise ModelError(f"--arch {arch}: {where} cannot be imported: {first_line(problem)}.") from problem
 
 
 @lru_cache(maxsize=16)
@@ -184,9 +186,15 @@ def _import_file(path: Path, arch: str) -> Any:
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.parent))  # what stands beside the file can be imported by it
     try:
-        spec.loader.exec_module(module)
-    except Exception as problem:
-        raise ModelError(f"--arch {arch}: {path} cannot be run: {problem}.") from problem
+        with _prints_to_stderr():
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as problem:
+        raise ModelError(f"--arch {arch}: {path} cannot be run: {first_line(problem)}.") from problem
     finally:
         sys.path.remove(str(path.parent))
     return module
+
+
+def _prints_to_stderr() -> AbstractContextManager[object]:
+    """Keep what the user's code prints out of standard output, which is for results."""
+    return redirect_stdout(sys.stderr)

@@ -62,10 +62,12 @@ def trace_module(module: nn.Module, image_shape: tuple[int, int, int], name: str
     ends = _find_ends(module, nodes, shapes, classifier)
     if len(ends) < _FEWEST_BLOCKS:
         raise ModelError(
-            f"{name}: only {len(ends)} place is found where nothing but one feature map is handed on; exits need more. "
-            "Its blocks should stand one after the other in an nn.Sequential or as modules of their own."
+            f"{name}: {len(ends) or 'no'} place is found where nothing but one feature map is handed on, and exits need"
+            f" {_FEWEST_BLOCKS}; its blocks should stand one after the other in an nn.Sequential or as modules of their"
+            " own, and sizes be asked for where they are used."
         )
     pieces = _cut(graph, [end.node for end in ends], classifier)
+    _refuse_shared(pieces, name)
     return _describe(name, pieces, ends, shapes, image_shape, classifier)
 
 
@@ -102,7 +104,7 @@ def _refuse_chance(module: nn.Module, example: Tensor, name: str) -> None:
                 module(example)
         except Exception as problem:  # noqa: BLE001  it is the user's code
             size = "x".join(str(side) for side in example.shape[1:])
-            raise ModelError(f"{name}: it does not run on images {size}: {_first_line(problem)}.") from None
+            raise ModelError(f"{name}: it does not run on images {size}: {first_line(problem)}.") from None
         finally:
             for hook in hooks:
                 hook.remove()
@@ -131,7 +133,7 @@ def _trace(module: nn.Module, name: str) -> fx.GraphModule:
         where = next(iter(_untraceable(module)), "its forward")
         raise ModelError(
             f"{name}: {where} cannot be traced, since its forward branches on data or sizes "
-            f"({_first_line(problem)}); write it without."
+            f"({first_line(problem)}); write it without."
         ) from None
 
 
@@ -159,6 +161,17 @@ def _refuse_repeats(graph: fx.GraphModule, name: str) -> None:
         seen.add(target)
 
 
+def _refuse_shared(pieces: Sequence[nn.Module], name: str) -> None:
+    """Refuse parameters that two pieces share: cut apart, their copies would no longer be one."""
+    owners: dict[int, tuple[int, str]] = {}
+    for place, piece in enumerate(pieces):
+        for path, parameter in piece.named_parameters():
+            before, first = owners.setdefault(id(parameter), (place, path))
+            if before != place:
+                both = path if path == first else f"{first} and {path}"
+                raise ModelError(f"{name}: {both}: one parameter for several blocks; give every block its own.")
+
+
 def _propagate(graph: fx.GraphModule, example: Tensor, name: str) -> dict[fx.Node, Shape]:
     """Return the shape, without the batch, of every tensor in the graph."""
     shapes: dict[fx.Node, Shape] = {}
@@ -174,16 +187,15 @@ def _propagate(graph: fx.GraphModule, example: Tensor, name: str) -> dict[fx.Nod
         with torch.no_grad():
             Shapes(graph).run(example)
     except Exception as problem:  # noqa: BLE001  it is the user's code
-        raise ModelError(f"{name}: its traced form does not run: {_first_line(problem)}.") from None
+        raise ModelError(f"{name}: its traced form does not run: {first_line(problem)}.") from None
     return shapes
 
 
 def _find_classifier(graph: fx.GraphModule, name: str) -> fx.Node:
     output: fx.Node = next(node for node in graph.graph.nodes if node.op == "output")
-    results: list[fx.Node] = output.all_input_nodes
-    if len(results) != 1 or not isinstance(output.args[0], fx.Node):
-        raise ModelError(f"{name}: it returns {len(results)} values; a single-classifier network returns its logits.")
-    node = results[0]
+    node = output.args[0]
+    if not isinstance(node, fx.Node):
+        raise ModelError(f"{name}: it returns several values; a single-classifier network returns its logits alone.")
     while node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), (nn.Identity, nn.Dropout)):
         node = node.all_input_nodes[0]
     if node.op != "call_module" or not isinstance(graph.get_submodule(str(node.target)), nn.Linear):
@@ -340,6 +352,7 @@ def _feature_width(features: int, width: int, channels: int) -> int:
     return features if channels == width else channels
 
 
-def _first_line(problem: BaseException) -> str:
+def first_line(problem: BaseException) -> str:
+    """Return the first line of what went wrong, without its full stop; where nothing is said, what kind it is."""
     text = str(problem).strip() or type(problem).__name__
     return text.splitlines()[0].rstrip(".")

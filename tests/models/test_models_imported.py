@@ -120,6 +120,10 @@ def file(tmp_path: Path) -> Path:
         "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, classes))\n"
         "number = 3\n"
         "def broken(): raise ValueError('no such size.')\n"
+        "def leaving(): raise SystemExit(3)\n"
+        "def talking(classes):\n"
+        "    print('hello')\n"
+        "    return build(classes)\n"
     )
     return path
 
@@ -141,16 +145,29 @@ def test_a_file_of_the_users(file):
         ("{file}:biuld", "has no 'biuld'"),
         ("{file}:number", "number is neither an nn.Module nor a function"),
         ("{file}:broken", r"calling broken failed: no such size\."),
+        ("{file}:leaving", r"calling leaving failed: 3\."),
         ("{file}", "name what to take from there"),
         ("nowhere.py:build", r"there is no file nowhere\.py"),
         ("no_such_package:build", "there is no module no_such_package here"),
-        ("torchvision:resnet81", "torchvision has no such classifier; did you mean resnet18"),
+        ("torchvision:resnet81", r"torchvision has no such classifier; did you mean resnet18\?$"),
         ("timm:mobilenetv3_smal_100", "timm has no such network; did you mean"),
     ],
 )
 def test_what_cannot_be_imported_is_said_in_a_sentence(file, name, message):
     with pytest.raises(ModelError, match=message):
         build_network(config_of(name.format(file=file)))
+
+
+def test_what_the_file_prints_stays_out_of_the_results(file, capsys):
+    build_network(config_of(f"{file}:talking"))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_ends_the_program_is_refused(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text("import sys\nsys.exit('usage: script')\n")
+    with pytest.raises(ModelError, match=r"script\.py cannot be run: usage: script\.$"):
+        build_network(config_of(f"{path}:build"))
 
 
 class Branching(Net):
@@ -178,6 +195,31 @@ class Twice(Net):
         return self.fc(F.adaptive_avg_pool2d(self.three(self.two(x)), 1).flatten(1))
 
 
+class Scaled(Net):
+    """One parameter in two blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        x = self.two(self.one(F.relu(self.conv(x))) * self.scale)
+        return self.fc(F.adaptive_avg_pool2d(self.three(x * self.scale), 1).flatten(1))
+
+
+class Double(Net):
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits, logits
+
+
+def tied():
+    net = Net()
+    net.one = nn.Sequential(Residual(8, 8), Residual(8, 8))
+    net.one[1].conv.weight = net.one[0].conv.weight
+    return net
+
+
 def doubtful():
     net = Net()
     net.two = Doubting(8, 16, 2)
@@ -191,6 +233,9 @@ def doubtful():
         (doubtful, "Net: two gives other values when it runs again in evaluation mode"),
         (Alone, r"Alone: two\.norm is a batch normalization without running statistics"),
         (Twice, "Twice: one runs more than once"),
+        (tied, r"Net: one\.0\.conv\.weight and one\.1\.conv\.weight: one parameter for several blocks"),
+        (Scaled, "Scaled: scale: one parameter for several blocks"),
+        (Double, "Double: it returns several values"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(7, 2)), "does not run on images 3x32x32"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "need a linear layer"),
     ],
