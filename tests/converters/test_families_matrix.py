@@ -11,16 +11,19 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from support.onnx_layers import integer_layers
+from torch import nn
 
 from msd_edge.bundle.manifest import Target
 from msd_edge.converters.base import ConvertedVariant
 from msd_edge.converters.export import open_converter
 from msd_edge.converters.proof import check_equal, open_chain, run_chain, run_file, to_logits
+from msd_edge.converters.tflite import TfliteConverter
 from msd_edge.converters.tflite.quiet import quiet
+from msd_edge.models.blocks import conv_bn_act
 from msd_edge.models.branches import BranchMaker, Place, augment_backbone
 from msd_edge.models.build import initialise
 from msd_edge.models.families import FAMILIES, describe_arch
-from msd_edge.models.network import MultiExitNetwork, Normalize
+from msd_edge.models.network import Branch, GlobalPool, MultiExitNetwork, Normalize
 from msd_edge.runtime.open import open_session
 
 HEIGHT, BREADTH = 32, 28
@@ -153,3 +156,13 @@ def test_kernels_take_every_operator_of_an_int8_file(converted: Converted) -> No
         else:
             integers, layers = integer_layers(file.data)
             assert integers == layers
+
+
+@pytest.mark.slow
+def test_an_operator_that_xnnpack_leaves_is_seen() -> None:
+    """Without the converter's respellings: hard-swish in the middle, a pooling at the end of the file's trunk."""
+    trunk = nn.Sequential(conv_bn_act(3, 8, 3, act=nn.Hardswish), conv_bn_act(8, 8, 3), nn.AvgPool2d(2))
+    branch = Branch(conv_bn_act(8, 8, 1), GlobalPool(), 8, 5)
+    network = MultiExitNetwork(Normalize((120.0,), (64.0,)), [trunk], [branch], ["1:1"], (3, HEIGHT, BREADTH))
+    int8 = TfliteConverter(rewrites=()).prepare(network).variant("int8", IMAGES)
+    assert left_by_xnnpack(int8.segments[0].data) == {"HARD_SWISH", "AVERAGE_POOL_2D"}
