@@ -26,7 +26,8 @@ class OptimConfig(Model):
         weight_decay: on convolution and linear weights; BatchNorm and biases have none.
         schedule: one-cycle: linear up over ``warmup``, linear down to 0; cosine: the same rise, then half a cosine.
         warmup: share of all steps.
-        freeze_trunk: trunk and last exit stay as they are, BatchNorm's statistics included; branches are trained.
+        freeze_trunk: trunk and last exit stay as they are, BatchNorm's statistics included; branches are trained, and
+            the last exit's classifier where it is new.
         ema: decay a step of an exponential moving average of the weights, which is then what is validated and kept;
             0: none.
     """
@@ -61,10 +62,17 @@ class ComputeConfig(Model):
 
 
 class StartConfig(Model):
-    """Weights that training starts from: where they were, and the hash of all tensors with their names."""
+    """Weights that training starts from.
+
+    Attributes:
+        source: where they were.
+        sha256: of all tensors with their names.
+        new_classifier: they had none for these classes, so the last exit's is new and trained, whatever is frozen.
+    """
 
     source: str
     sha256: Sha256
+    new_classifier: bool = False
 
 
 class TrainConfig(Model):

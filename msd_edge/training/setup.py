@@ -40,6 +40,9 @@ _LAYOUT_NOTE = (
     "channels-last is off for this network: the processor's kernels get strided 1x1 convolutions of fewer than 8 "
     "channels wrong in that layout."
 )
+_NEW_CLASSIFIER = (
+    "--weights {source}: there is no classifier for {classes} classes, so the last exit's is new and is trained."
+)
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,14 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
     built = build_network(network)
     probe(built, network.image_shape)
     costs = measure_costs(built)
+    start, notes = None, dataset.notes
     if weights is not None:
-        load_single(built, weights, name_classifier(network))
-    notes = dataset.notes
+        new = not load_single(built, weights, name_classifier(network))
+        start = StartConfig(source=weights.source, sha256=_hash_tensors(weights.tensors), new_classifier=new)
+        if new:
+            notes = (*notes, _NEW_CLASSIFIER.format(source=weights.source, classes=len(dataset.classes)))
+        elif options.optim.freeze_trunk and built.exits == 1:
+            raise ConfigError("--freeze-trunk leaves nothing to train in a network with one exit; --exits gives more.")
     channels_last = options.compute.channels_last
     if channels_last and miscomputes_channels_last(built, device):
         channels_last = False
@@ -135,7 +143,7 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         optim=options.optim,
         augment=augmentation,
         compute=options.compute.model_copy(update={"device": device.type, "channels_last": channels_last}),
-        start=None if weights is None else StartConfig(source=weights.source, sha256=_hash_tensors(weights.tensors)),
+        start=start,
         seed=options.seed,
     )
     info = RunInfo(
@@ -292,6 +300,7 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
         trainer.use_precision(config)
         if plan.weights is not None and isinstance(trainer.network, MultiExitNetwork):
             load_single(trainer.network, plan.weights, name_classifier(info.config.network))
+            trainer.restart_average()
         folder.clear()
     folder.write_info(info)
     return trainer, info, reason

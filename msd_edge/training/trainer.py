@@ -89,13 +89,15 @@ class Trainer:
         self.forward = torch.compile(run) if config.compute.compile else run
         self.frozen: tuple[nn.Module, ...] = ()
         if config.optim.freeze_trunk and isinstance(self.network, MultiExitNetwork):
-            self.frozen = frozen_parts(self.network)
+            new = config.start is not None and config.start.new_classifier
+            self.frozen = frozen_parts(self.network, new_classifier=new)
             for part in self.frozen:
                 part.requires_grad_(False)
         needed = config.loss.method in FEATURE_METHODS
         self.adapters = adapters.to(self.device) if needed and (adapters := make_adapters(self.network)) else None
         self.optimizer = _make_optimizer([self.network, *([self.adapters] if self.adapters else [])], config)
-        self.average = _copy_state(self.network) if config.optim.ema else None
+        self.average: dict[str, Tensor] | None = None
+        self.restart_average()
         self.training = Feeder(dataset.train, self.device, config.compute.workers)
         self.validation = Feeder(dataset.calibration, self.device, config.compute.workers)
         self.train_size = len(dataset.train)
@@ -164,6 +166,10 @@ class Trainer:
         """Take over a configuration that differs in its precision only."""
         self.config = config
         self.dtype = torch.bfloat16 if config.compute.precision == "bf16" else torch.float32
+
+    def restart_average(self) -> None:
+        """Let the averaged weights, if there are any, begin with the network's as they are now."""
+        self.average = _copy_state(self.network) if self.config.optim.ema else None
 
     def probe_step(self) -> Callable[[torch.dtype], None]:
         """Return a function that runs forward and backward on one batch in a number format and waits for the result.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from support.small_run import write_stripes
 
 from msd_edge.cli.app import run
@@ -81,6 +81,65 @@ def test_a_file_of_weights_for_the_users_network(data: Path, tmp_path: Path) -> 
     network = load_network(out)
     with torch.no_grad():
         assert torch.equal(network(pictures())[1], module(network.normalize(pictures())))
+
+
+@pytest.fixture
+def file(data: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+    """Weights of the user's network as a file, and the options that train exits on them, without ``--weights``."""
+    (tmp_path / "net.py").write_text(NET)
+    torch.manual_seed(8)
+    save_file(load_module(f"{tmp_path}/net.py:build", 3).state_dict(), tmp_path / "net.safetensors")
+    options = ["--data", str(data), "--arch", f"{tmp_path}/net.py:build", "--epochs", "1", "--batch-size", "16"]
+    return tmp_path / "net.safetensors", ["train", *options, "--out", str(tmp_path / "run")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t | {"3.0.weight": torch.zeros(2)}, "net.py:build has no 3.0.weight; they are of another network"),
+        (lambda t: {f"module.{name}": value for name, value in t.items()}, "has no module.0.0.weight (and 19 more)"),
+        (lambda t: {name: value for name, value in t.items() if name != "1.0.weight"}, "1.0.weight is missing"),
+        (lambda t: t | {"1.0.weight": t["1.0.weight"].int()}, "is int32 [16, 8, 3, 3] there, float32 [16, 8, 3, 3]"),
+        (lambda t: t | {"1.0.weight": t["1.0.weight"] / 0}, "1.0.weight holds values that are no numbers"),
+    ],
+)
+def test_weights_of_another_network_are_refused(file, capsys: pytest.CaptureFixture[str], change, message: str) -> None:
+    path, options = file
+    save_file(change(load_file(path)), path)
+    assert run([*options, "--exits", "2", "--weights", str(path)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_half_precision_and_absent_counters_are_taken(file) -> None:
+    path, options = file
+    tensors = {name: value for name, value in load_file(path).items() if "num_batches" not in name}
+    save_file({name: value.half() for name, value in tensors.items()}, path)
+    assert run([*options, "--exits", "2", "--weights", str(path), "--dry-run"]) == 0
+
+
+def test_a_new_classifier_on_a_frozen_trunk_is_trained_also_after_resuming(
+    file, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, options = file
+    tensors = load_file(path)
+    before = {name: value for name, value in tensors.items() if not name.startswith("5.")}
+    save_file(before, path)
+    frozen = ["--exits", "2", "--weights", str(path), "--freeze-trunk", "--ema", "0.5"]
+    assert run([*options, *frozen]) == 0
+    assert "the last exit's is new and is trained" in " ".join(capsys.readouterr().err.split())
+    run_folder = path.parent / "run"
+    first = load_network(run_folder).state_dict()
+    assert run(["train", "--resume", str(run_folder), "--epochs", "3"]) == 0
+    after = load_network(run_folder).state_dict()
+    for name, value in first.items():
+        assert torch.equal(value, after[name]) == name.startswith("trunk."), name
+
+
+def test_one_exit_on_a_frozen_trunk_has_nothing_to_train(file, capsys: pytest.CaptureFixture[str]) -> None:
+    path, options = file
+    assert run([*options, "--exits", "1", "--weights", str(path), "--freeze-trunk"]) == 2
+    assert "leaves nothing to train" in capsys.readouterr().err
+    assert not (path.parent / "run").exists()
 
 
 @pytest.mark.parametrize(
