@@ -79,18 +79,13 @@ def _shuffle(x: Tensor) -> Tensor:
     return x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch, channels, height, width)
 
 
-def _norm() -> nn.Module:
-    return nn.Sequential(nn.BatchNorm2d(_CHANNELS), nn.ReLU())
-
-
 # What stands in the middle of the network; the others change its end.
 _LAYERS: dict[str, Callable[[], nn.Module]] = {
     "hard-swish": nn.Hardswish,
     "leaky ReLU": lambda: nn.LeakyReLU(0.1),
     "average pooling": lambda: nn.AvgPool2d(2),
     "padded max pooling": lambda: nn.MaxPool2d(3, 2, 1),
-    "lone batch norm, scaled": _norm,
-    "lone batch norm, convolved": _norm,
+    "lone batch norm": lambda: nn.Sequential(nn.BatchNorm2d(_CHANNELS), nn.ReLU()),
     "channel shuffle": lambda: _Layer(_shuffle),
 }
 _POOLS: dict[str, Callable[[], nn.Module]] = {

@@ -12,26 +12,6 @@ from .trace import Call, Trace
 _FOLDS_INTO = ("conv2d", "conv_transpose2d")
 
 
-class ScaleAndShift(nn.Module):
-    """``x * scale + shift``, one of each per channel.
-
-    Attributes:
-        scale, shift: (1, channels, 1, 1).
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, scale: Tensor, shift: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("scale", scale.reshape(1, -1, 1, 1))
-        self.register_buffer("shift", shift.reshape(1, -1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize (batch, channels, H, W)."""
-        return x * self.scale + self.shift
-
-
 class PointConvolution(nn.Module):
     """A depthwise 1x1 convolution: one scale and one shift per channel.
 
@@ -53,13 +33,7 @@ class PointConvolution(nn.Module):
         return F.conv2d(x, self.weight, self.bias, groups=len(self.weight))
 
 
-def respell_norm_as_scale(trace: Trace, call: Call) -> Respelling | None:
-    """Spell a batch normalization that cannot fold as a multiplication and an addition."""
-    numbers = _scale_and_shift(trace, call)
-    return None if numbers is None else Respelling(ScaleAndShift(*numbers))
-
-
-def respell_norm_as_convolution(trace: Trace, call: Call) -> Respelling | None:
+def respell_lone_norm(trace: Trace, call: Call) -> Respelling | None:
     """Spell a batch normalization that cannot fold as a depthwise 1x1 convolution."""
     numbers = _scale_and_shift(trace, call)
     return None if numbers is None else Respelling(PointConvolution(*numbers))

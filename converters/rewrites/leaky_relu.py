@@ -1,6 +1,6 @@
 """Leaky ReLU, which the TFLite quantizer leaves in float."""
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from .respell import Respelling
@@ -8,7 +8,7 @@ from .trace import Call, Trace
 
 
 class LeakyRelu(nn.Module):
-    """``relu(x * (1 - slope)) + x * slope``: the ReLU fuses into the first product."""
+    """``max(x, x * slope)``: bit for bit the same, from operators that the quantizer knows."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -16,11 +16,14 @@ class LeakyRelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the leaky ReLU of any tensor."""
-        return F.relu(x * (1 - self.slope)) + x * self.slope
+        return torch.maximum(x, x * self.slope)
 
 
 def respell_leaky_relu(trace: Trace, call: Call) -> Respelling | None:
-    """Spell a leaky ReLU as two products and a sum; slopes outside 0..1 stay."""
+    """Spell a leaky ReLU as a product and a maximum; slopes outside 0..1 stay.
+
+    TFLite's maximum wants one scale for both, so that an int8 file has a change of scale (QUANTIZE) behind the product.
+    """
     del trace
     if call.name != "leaky_relu":
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from msd_edge.bundle.manifest import Precision, Target
 
 from .average_pool import respell_average_pool, respell_global_pool
-from .batch_norm import respell_norm_as_convolution, respell_norm_as_scale
+from .batch_norm import respell_lone_norm
 from .channel_shuffle import respell_channel_shuffle
 from .flat_linear import respell_flat_linear
 from .hard_swish import respell_hard_swish
@@ -18,6 +18,7 @@ Pairs = frozenset[tuple[Target, Precision]]
 
 _TFLITE: Pairs = frozenset({("tflite", "float32"), ("tflite", "float16"), ("tflite", "int8")})
 _ONNX: Pairs = frozenset({("onnx", "float32"), ("onnx", "int8")})
+_INT8_TFLITE: Pairs = frozenset({("tflite", "int8")})
 _INT8: Pairs = frozenset({("tflite", "int8"), ("onnx", "int8")})
 
 
@@ -40,19 +41,18 @@ class Rewrite:
 
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("hard-swish", "Hardswish", respell_hard_swish, _INT8),
-    Rewrite("leaky ReLU", "LeakyReLU(0 < slope < 1)", respell_leaky_relu, frozenset({("tflite", "int8")})),
+    Rewrite("leaky ReLU", "LeakyReLU(0 < slope < 1)", respell_leaky_relu, _INT8_TFLITE),
     Rewrite("average pooling", "AvgPool2d(k > 1)", respell_average_pool, _INT8),
-    Rewrite("global pooling", "AvgPool2d over the whole map", respell_global_pool, _TFLITE | _ONNX),
-    Rewrite("padded max pooling", "MaxPool2d(padding > 0) of values >= 0", respell_max_pool, _INT8),
-    Rewrite("lone batch norm, scaled", "BatchNorm2d that no convolution takes in", respell_norm_as_scale, frozenset()),
-    Rewrite(
-        "lone batch norm, convolved",
-        "BatchNorm2d that no convolution takes in",
-        respell_norm_as_convolution,
-        _TFLITE | _ONNX,
-    ),
+    Rewrite("global pooling", "AvgPool2d over the whole map", respell_global_pool, _TFLITE),
+    Rewrite("padded max pooling", "MaxPool2d(padding > 0) of values >= 0", respell_max_pool, _INT8_TFLITE),
+    Rewrite("lone batch norm", "BatchNorm2d that no convolution takes in", respell_lone_norm, _TFLITE | _ONNX),
     Rewrite("flattened map", "Linear behind flatten of a map larger than 1x1", respell_flat_linear, _TFLITE),
-    Rewrite("channel shuffle", "channel_shuffle, or view, transpose, view", respell_channel_shuffle, _TFLITE | _ONNX),
+    Rewrite(
+        "channel shuffle",
+        "channel_shuffle, or view, transpose, view",
+        respell_channel_shuffle,
+        _TFLITE | frozenset({("onnx", "int8")}),
+    ),
 )
 
 

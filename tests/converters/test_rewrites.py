@@ -182,17 +182,16 @@ def test_a_relu_that_was_changed_through_a_view_proves_nothing() -> None:
     assert spellings(Run(sneak), maps(1, CHANNELS, 9, 8), "padded max pooling") == []
 
 
-@pytest.mark.parametrize("name", ["lone batch norm, scaled", "lone batch norm, convolved"])
 @pytest.mark.parametrize("affine", [True, False])
-def test_a_batch_norm_that_cannot_fold(name: str, affine: bool) -> None:
+def test_a_batch_norm_that_cannot_fold(affine: bool) -> None:
     module = nn.Sequential(lone_norm(affine=affine), nn.ReLU(inplace=True), nn.Conv2d(CHANNELS, 4, 1))
-    assert len(spellings(module, maps(1, CHANNELS, 7, 5), name)) == 1
+    assert len(spellings(module, maps(1, CHANNELS, 7, 5), "lone batch norm")) == 1
 
 
 def test_a_batch_norm_whose_convolution_others_use_too_cannot_fold() -> None:
     shared = Run(lambda x: norm(x) + x, nn.Conv2d(CHANNELS, CHANNELS, 3, 2, 1))
     norm = lone_norm().eval()
-    assert len(spellings(shared, maps(1, CHANNELS, 7, 5), "lone batch norm, convolved")) == 1
+    assert len(spellings(shared, maps(1, CHANNELS, 7, 5), "lone batch norm")) == 1
 
 
 def test_a_batch_norm_behind_a_convolution_folds() -> None:

@@ -19,7 +19,7 @@ from msd_edge.runtime.open import open_session
 from msd_edge.runtime.session import dequantize
 
 WIDTH, CLASSES, CALIBRATION = 8, 10, 128
-CASTS = {"QUANTIZE", "DEQUANTIZE", "TRANSPOSE", "Transpose"}
+CASTS = {"DEQUANTIZE", "TRANSPOSE", "Transpose"}
 
 
 class Shuffle(nn.Module):
@@ -76,6 +76,7 @@ class Case:
     float32: ConvertedVariant
     int8: ConvertedVariant
     steps: list[str]
+    layers: tuple[str, ...]
 
 
 @pytest.fixture(scope="module", params=["tflite", "onnx"])
@@ -84,7 +85,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     before = copy.deepcopy(made.state_dict())
     prepared = open_converter(request.param).prepare(made, steps.append)
     variants = [prepared.variant(p, digit_images(CALIBRATION), step=steps.append) for p in ("float32", "int8")]
-    return Case(request.param, made, before, *variants, steps)
+    return Case(request.param, made, before, *variants, steps, prepared.layers)
 
 
 def run(file: ConvertedFile, target: Target, precision: Precision, images: np.ndarray) -> np.ndarray:
@@ -123,9 +124,25 @@ def test_what_was_respelled_is_gone_from_the_int8_files(case: Case) -> None:
     gone = {"HARD_SWISH", "AVERAGE_POOL_2D", "PADV2", "HardSwish", "BatchNormalization", "LEAKY_RELU"}
     for file in (*case.int8.segments, *case.int8.exits):
         assert not (gone | CASTS) & file.operators.keys()
+    if case.target == "tflite":  # one change of scale, at the maximum that stands for the leaky ReLU
+        assert [file.operators.get("QUANTIZE", 0) for file in (*case.int8.segments, *case.int8.exits)] == [0, 1, 0, 1]
 
 
 def test_the_weights_stay_bit_for_bit(case: Case) -> None:
     after = case.network.state_dict()
     assert all(torch.equal(case.before[name], after[name]) for name in case.before)
     assert case.before.keys() == after.keys()
+
+
+def test_float_is_converted_again_for_int8_only_where_the_spellings_differ(case: Case) -> None:
+    again = [step for step in case.steps if "for int8" in step]
+    expected = {
+        "tflite": [f"segment {k} of 2 → tflite float32 for int8" for k in (1, 2)],
+        "onnx": ["torch → onnx, 2 segments, in the spelling for int8"],
+    }
+    assert again == expected[case.target]
+
+
+def test_layers_are_named_after_the_modules_that_they_stand_for(case: Case) -> None:
+    names = {"tflite": "segment-1/branch.blocks.2", "onnx": "segment-1/branches.0.blocks.2"}
+    assert names[case.target] in case.layers
