@@ -18,10 +18,9 @@ import org.msdedge.cascade.Variant
 /**
  * The app's own classes against Python, on bundles exported in this build: every variant, exit and operating point.
  *
- * Integer logits are to be equal; where a runtime of another release rounds a sum of a convolution differently, by one
- * step (ONNX Runtime 1.26 here, 1.28 there). Float logits within 1e-5 of their range. Exits and classes are to be equal
- * for every image whose logits are equal and whose score does not lie within 6 units in the last place of the
- * threshold; how many images that leaves out is asserted to be few.
+ * Integer logits are to be equal, float logits within 1e-5 of the largest (they were equal too with every release tried).
+ * Exits and classes are to be equal for every image whose score does not lie within 6 units in the last place of a
+ * threshold, where the last bits of an exponential decide; how many that leaves out is asserted to be few.
  */
 class ParityTest {
     private val runtimes = presentRuntimes()
@@ -46,7 +45,7 @@ class ParityTest {
     fun `several threads give the same`() {
         val expected = Expected("digits")
         for (variant in expected.bundle.manifest.variants) {
-            Chain.load(expected.bundle, variant, runtimes, RunOptions(threads = 3)).use { compare(expected, variant, it) }
+            Chain.load(expected.bundle, variant, runtimes, RunOptions(threads = 2)).use { compare(expected, variant, it, 30) }
         }
     }
 
@@ -99,11 +98,12 @@ class ParityTest {
         }
     }
 
-    private fun compare(expected: Expected, variant: Variant, chain: Chain) {
+    private fun compare(expected: Expected, variant: Variant, chain: Chain, most: Int = Int.MAX_VALUE) {
         var worst = 0.0
         var different = 0
         var range = 0.0
-        for ((number, image) in expected.images.withIndex()) {
+        val images = expected.images.take(most)
+        for ((number, image) in images.withIndex()) {
             chain.enter(image)
             for (exit in 0 until chain.size) {
                 chain.run(exit)
@@ -118,7 +118,7 @@ class ParityTest {
         }
         val whole = variant.segments[0].logits.dtype != DType.FLOAT32
         val files = expected.bundle.files.name
-        println("$files ${variant.name}: ${expected.images.size} images, largest difference $worst, $different logits differ")
+        println("$files ${variant.name}: ${images.size} images, largest difference $worst, $different logits differ")
         assertTrue(worst <= if (whole) STEPS else FLOAT_SHARE * range, "$files ${variant.name}: $worst")
     }
 
@@ -128,23 +128,17 @@ class ParityTest {
         val chain = cascade.chain
         var skipped = 0
         var seen = 0
-        for ((number, image) in expected.images.withIndex()) {
+        for ((number, image) in expected.images.take(ANSWERED).withIndex()) {
             chain.enter(image)
             val logits = Array(chain.size) { FloatArray(expected.bundle.manifest.classes.size) }
-            var same = true
             for (exit in logits.indices) {
                 chain.run(exit)
                 chain.logits(exit, logits[exit])
-                val spec = variant.segments[exit].logits
-                expected.raw(variant.name, number, exit).forEachIndexed { i, wanted ->
-                    val found = rawValue(chain.rawLogits[exit], spec.dtype, i)
-                    same = same && if (spec.dtype == DType.FLOAT32) abs(found - wanted) < 1e-4 else found == wanted
-                }
             }
             for (point in points) {
                 cascade.rule = ExitRule.of(calibration, point)
                 seen++
-                if (!same || onTheEdge(cascade.rule, logits, variant)) {
+                if (onTheEdge(cascade.rule, logits)) {
                     skipped++
                     continue
                 }
@@ -156,15 +150,15 @@ class ParityTest {
                 assertEquals(probability, answer.probability, PROBABILITY, where)
             }
         }
-        println("${expected.bundle.files.name} ${variant.name}: $seen answers, $skipped left out: logits or scores on the edge")
+        println("${expected.bundle.files.name} ${variant.name}: $seen answers, $skipped left out: scores on the edge")
         assertTrue(skipped <= seen / 20, "$skipped of $seen")
         return points.size
     }
 
     /** Whether a score lies so near a threshold that the last bits of an exponential decide. */
-    private fun onTheEdge(rule: ExitRule, logits: Array<FloatArray>, variant: Variant): Boolean {
+    private fun onTheEdge(rule: ExitRule, logits: Array<FloatArray>): Boolean {
         if (rule.name == RuleName.PATIENCE) return false
-        val slack = if (variant.segments[0].logits.dtype == DType.FLOAT32) 1e-4f else 6 * Math.ulp(1f)
+        val slack = 6 * Math.ulp(1f)
         return rule.thresholds.indices.any { abs(rule.score(it, logits[it]) - rule.thresholds[it].toFloat()) <= slack }
     }
 
@@ -177,8 +171,9 @@ class ParityTest {
     private fun bytes(buffer: ByteBuffer) = List(buffer.capacity()) { buffer.get(it) }
 
     private companion object {
-        const val STEPS = 1.0
+        const val STEPS = 0.0
         const val FLOAT_SHARE = 1e-5
-        const val PROBABILITY = 2e-5f
+        const val PROBABILITY = 1e-6f
+        const val ANSWERED = 60
     }
 }

@@ -35,7 +35,7 @@ public final class PackApk {
         Map<String, byte[]> jar = new TreeMap<>();
         read(Paths.get(arguments[2]), jar);
         jar.forEach((name, data) -> {
-            if (!name.endsWith(".class")) entries.put(name, data);
+            if (!isOfTheBuild(name)) entries.put(name, data);
         });
         for (int i = 3; i < arguments.length; i++) {
             String[] parts = arguments[i].split("=", 2);
@@ -70,6 +70,10 @@ public final class PackApk {
                 out.closeEntry();
             }
         }
+    }
+
+    private static boolean isOfTheBuild(String name) {
+        return name.startsWith("META-INF/") || name.endsWith(".class") || name.contains(".kotlin_");
     }
 
     private static boolean isStored(String name) {

@@ -1,21 +1,21 @@
 package org.tensorflow.lite;
 
-import static org.bytedeco.tensorflowlite.global.tensorflowlite.*;
-
 import java.nio.ByteBuffer;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.javacpp.BytePointer;
-import org.bytedeco.tensorflowlite.TfLiteInterpreter;
-import org.bytedeco.tensorflowlite.TfLiteInterpreterOptions;
-import org.bytedeco.tensorflowlite.TfLiteModel;
-import org.bytedeco.tensorflowlite.TfLiteQuantizationParams;
-import org.bytedeco.tensorflowlite.TfLiteSignatureRunner;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerPointer;
+import org.bytedeco.tensorflowlite.BuiltinOpResolverWithXNNPACK;
+import org.bytedeco.tensorflowlite.FlatBufferModel;
+import org.bytedeco.tensorflowlite.InterpreterBuilder;
+import org.bytedeco.tensorflowlite.SignatureRunner;
+import org.bytedeco.tensorflowlite.StringVector;
 import org.bytedeco.tensorflowlite.TfLiteTensor;
 
 /**
- * What the app uses of the AAR's Interpreter, over the C API of a desktop TFLite, with the AAR's own rules for buffers:
- * direct, of native order, exactly as large as the tensor.
+ * What the app uses of the AAR's Interpreter, over a desktop TFLite, with XNNPACK, and with the AAR's own rules for
+ * buffers: direct, of native order, exactly as large as the tensor.
  */
 public final class Interpreter implements AutoCloseable {
     /** The AAR's options. */
@@ -34,23 +34,27 @@ public final class Interpreter implements AutoCloseable {
     }
 
     private final BytePointer bytes;
-    private final TfLiteModel model;
-    private final TfLiteInterpreterOptions options;
-    private final TfLiteInterpreter interpreter;
+    private final FlatBufferModel model;
+    private final BuiltinOpResolverWithXNNPACK operators = new BuiltinOpResolverWithXNNPACK();
+    private final org.bytedeco.tensorflowlite.Interpreter interpreter =
+            new org.bytedeco.tensorflowlite.Interpreter((Pointer) null); // filled by the builder
     private final Map<String, Signature> signatures = new LinkedHashMap<>();
-    private boolean closed;
 
     public Interpreter(ByteBuffer content, Options chosen) {
         bytes = new BytePointer(content); // the model reads from it as long as it lives
-        model = TfLiteModelCreate(bytes, bytes.limit());
-        if (model == null) throw new IllegalArgumentException("ByteBuffer is not a valid TensorFlow Lite model flatbuffer");
-        options = TfLiteInterpreterOptionsCreate();
-        if (chosen.getNumThreads() > 0) TfLiteInterpreterOptionsSetNumThreads(options, chosen.getNumThreads());
-        interpreter = TfLiteInterpreterCreate(model, options);
-        if (interpreter == null) throw new IllegalArgumentException("Internal error: Cannot create interpreter");
-        for (int i = 0; i < TfLiteInterpreterGetSignatureCount(interpreter); i++) {
-            String key = TfLiteInterpreterGetSignatureKey(interpreter, i).getString();
-            signatures.put(key, new Signature(TfLiteInterpreterGetSignatureRunner(interpreter, key)));
+        model = FlatBufferModel.BuildFromBuffer(bytes, content.remaining());
+        if (model == null || model.isNull()) {
+            throw new IllegalArgumentException("ByteBuffer is not a valid TensorFlow Lite model flatbuffer");
+        }
+        try (InterpreterBuilder builder = new InterpreterBuilder(model, operators)) {
+            if (chosen.getNumThreads() > 0) check(builder.SetNumThreads(chosen.getNumThreads()));
+            check(builder.apply(interpreter));
+        }
+        check(interpreter.AllocateTensors());
+        StringVector keys = interpreter.signature_keys();
+        for (long i = 0; i < keys.size(); i++) {
+            String key = keys.get(i).getString();
+            signatures.put(key, new Signature(interpreter.GetSignatureRunner(key)));
         }
     }
 
@@ -80,7 +84,7 @@ public final class Interpreter implements AutoCloseable {
             ByteBuffer buffer = checked((ByteBuffer) input.getValue(), signature.inputs.get(input.getKey()));
             signature.inputs.get(input.getKey()).memory().put(buffer.duplicate());
         }
-        check(TfLiteSignatureRunnerInvoke(signature.runner));
+        check(signature.runner.Invoke());
         for (Map.Entry<String, Object> output : outputs.entrySet()) {
             ByteBuffer buffer = checked((ByteBuffer) output.getValue(), signature.outputs.get(output.getKey()));
             buffer.put(signature.outputs.get(output.getKey()).memory()); // leaves it at its end, as the AAR does
@@ -89,12 +93,10 @@ public final class Interpreter implements AutoCloseable {
 
     @Override
     public void close() {
-        if (closed) return;
-        closed = true;
-        for (Signature signature : signatures.values()) TfLiteSignatureRunnerDelete(signature.runner);
-        TfLiteInterpreterDelete(interpreter);
-        TfLiteInterpreterOptionsDelete(options);
-        TfLiteModelDelete(model);
+        interpreter.close();
+        operators.close();
+        model.close();
+        bytes.close();
     }
 
     private static ByteBuffer checked(ByteBuffer buffer, Memory tensor) {
@@ -109,20 +111,20 @@ public final class Interpreter implements AutoCloseable {
     }
 
     private static final class Signature {
-        final TfLiteSignatureRunner runner;
+        final SignatureRunner runner;
         final Map<String, Memory> inputs = new LinkedHashMap<>();
         final Map<String, Memory> outputs = new LinkedHashMap<>();
 
-        Signature(TfLiteSignatureRunner runner) {
+        Signature(SignatureRunner runner) {
             this.runner = runner;
-            check(TfLiteSignatureRunnerAllocateTensors(runner));
-            for (int i = 0; i < TfLiteSignatureRunnerGetInputCount(runner); i++) {
-                String name = TfLiteSignatureRunnerGetInputName(runner, i).getString();
-                inputs.put(name, new Memory(TfLiteSignatureRunnerGetInputTensor(runner, name)));
+            check(runner.AllocateTensors());
+            PointerPointer<?> taken = runner.input_names();
+            for (int i = 0; i < runner.input_size(); i++) {
+                inputs.put(taken.getString(i), new Memory(runner.input_tensor(taken.getString(i))));
             }
-            for (int i = 0; i < TfLiteSignatureRunnerGetOutputCount(runner); i++) {
-                String name = TfLiteSignatureRunnerGetOutputName(runner, i).getString();
-                outputs.put(name, new Memory(TfLiteSignatureRunnerGetOutputTensor(runner, name)));
+            PointerPointer<?> given = runner.output_names();
+            for (int i = 0; i < runner.output_size(); i++) {
+                outputs.put(given.getString(i), new Memory(runner.output_tensor(given.getString(i))));
             }
         }
     }
@@ -135,24 +137,24 @@ public final class Interpreter implements AutoCloseable {
         }
 
         ByteBuffer memory() {
-            return new BytePointer(TfLiteTensorData(tensor)).capacity(numBytes()).asByteBuffer();
+            return new BytePointer(tensor.data().data()).capacity(numBytes()).asByteBuffer();
         }
 
         @Override
         public DataType dataType() {
-            int type = TfLiteTensorType(tensor);
+            int type = tensor.type();
             for (DataType known : DataType.values()) if (known.c() == type) return known;
             throw new IllegalArgumentException("DataType error: " + type);
         }
 
         @Override
         public int numDimensions() {
-            return TfLiteTensorNumDims(tensor);
+            return tensor.dims().size();
         }
 
         @Override
         public int numBytes() {
-            return (int) TfLiteTensorByteSize(tensor);
+            return (int) tensor.bytes();
         }
 
         @Override
@@ -165,7 +167,7 @@ public final class Interpreter implements AutoCloseable {
         @Override
         public int[] shape() {
             int[] shape = new int[numDimensions()];
-            for (int i = 0; i < shape.length; i++) shape[i] = TfLiteTensorDim(tensor, i);
+            for (int i = 0; i < shape.length; i++) shape[i] = tensor.dims().data(i);
             return shape;
         }
 
@@ -181,13 +183,12 @@ public final class Interpreter implements AutoCloseable {
 
         @Override
         public String name() {
-            return TfLiteTensorName(tensor).getString();
+            return tensor.name().getString();
         }
 
         @Override
         public QuantizationParams quantizationParams() {
-            TfLiteQuantizationParams found = TfLiteTensorQuantizationParams(tensor);
-            return new QuantizationParams(found.scale(), found.zero_point());
+            return new QuantizationParams(tensor.params().scale(), tensor.params().zero_point());
         }
 
         @Override
