@@ -89,7 +89,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     arch: Annotated[str | None, typer.Option(help="Look at this network instead of at the machine.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="As for train.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, max=4096, help="As for train.")] = None,
     exits: Annotated[int, typer.Option(min=1, help="As for train.")] = 3,
     exits_at: Annotated[str | None, typer.Option(help="As for train.")] = None,
     branch: Annotated[str, typer.Option(help="As for train.")] = "sampled",
@@ -145,7 +145,7 @@ def _examine(
 ) -> None:
     common.require("looking at a network", "torch", extra="train")
     from msd_edge.models.branches import BranchKind
-    from msd_edge.models.build import NetworkConfig, build_network, measure_costs
+    from msd_edge.models.build import NetworkConfig, build_network, measure_costs, probe
 
     common.choose("--branch", branch, get_args(BranchKind))
     height, side = common.read_size(image_size)
@@ -161,6 +161,7 @@ def _examine(
         std=(127.5,),
     )
     network = build_network(config)
+    probe(network, config.image_shape)
     costs = measure_costs(network)
     if as_json:
         common.say_json(to_json(network, costs))

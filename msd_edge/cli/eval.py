@@ -32,7 +32,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="calibration or test.")] = "calibration",
     variant: Annotated[str | None, typer.Option(help="Of a bundle (tflite-int8); default its first choice.")] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the computation; default 1 for a bundle, all for a run.")
+        int | None, typer.Option(min=1, max=1024, help="Of the computation; default 1 for a bundle, all for a run.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Where the data is now, if it moved.")] = None,
     as_json: JsonOption = False,

@@ -1,6 +1,7 @@
 """``msd-edge train``."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -55,7 +56,7 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A setting of the network (msdnet: growth=12); repeatable."),
     ] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, max=4096, help="Channels of the first stage.")] = None,
     exits: Annotated[int, typer.Option(min=1, help="How many exits, the last included.")] = 3,
     exits_at: Annotated[
         str | None,
@@ -306,11 +307,19 @@ def _read_arch_options(texts: list[str]) -> "dict[str, ArchOption]":
             raise ConfigError(f"--arch-option {text}: a setting is NAME=VALUE, such as growth=12.")
         if name in found:
             raise ConfigError(f"--arch-option {text}: {name} is given twice.")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value.strip()
+        found[name] = _read_value(value.strip())
     return found
+
+
+def _read_value(text: str) -> "ArchOption":
+    """Return a setting's value as JSON has it, or as a word where it is none; the network checks what it means."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(value, list) and all(type(part) is int for part in value):
+        return tuple(value)
+    return value if isinstance(value, (bool, int, float)) and math.isfinite(value) else text
 
 
 def _explicit(context: typer.Context) -> set[str]:

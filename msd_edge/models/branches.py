@@ -113,10 +113,13 @@ def parse_places(spec: BackboneSpec, text: str, image_shape: Shape) -> tuple[Pla
     A share is a number such as ``0.4``. The network's own head is always the last exit and is not named.
 
     Raises:
-        ModelError: a place cannot be read, does not exist, comes twice or out of order.
+        ModelError: a place cannot be read, does not exist, comes twice or out of order, or the images are too small.
     """
     known = all_places(spec)
-    shares = mac_shares(spec, image_shape)
+    try:
+        shares = mac_shares(spec, image_shape)
+    except RuntimeError as problem:
+        raise ModelError(f"{spec.name} does not run on images {image_shape}: {problem}.") from None
     found: list[Place] = []
     for part in (piece.strip() for piece in text.split(",")):
         place = _parse_place(spec, part, known, shares)

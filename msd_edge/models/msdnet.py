@@ -95,7 +95,7 @@ def build_msdnet(
             layers.append(Layer(options, width, taken, given))
             width += options.growth
             if _has_transition(options, number, total):
-                reduced = math.floor(options.reduction * width)
+                reduced = max(1, math.floor(options.reduction * width))
                 kept = factors[options.scales - given : options.scales]
                 layers.append(Transition([(width * f, reduced * f) for f in kept]))
                 width = reduced

@@ -127,3 +127,18 @@ def test_known_clashes_are_told_with_what_mends_them(
 )
 def test_what_works_together_gives_no_remark(versions: dict[str, str]) -> None:
     assert find_problems(versions, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--arch", "vgg11", "--image-size", "3"], "does not run on images (3, 3, 3)"),
+        (["--arch", "resnet8", "--width", "5000"], "'--width'"),
+        (["--arch", "resnet8", "--exits-at", "9:9"], "--exits-at 9:9: resnet8 has no such block"),
+    ],
+)
+def test_a_network_that_cannot_be_is_wrong_input(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor", *arguments]) == 2
+    assert says in capsys.readouterr().err

@@ -157,3 +157,10 @@ def test_stopped_and_resumed_gives_the_same_files(place: Path, how: signal.Signa
     for name in ("model.safetensors", "state.safetensors"):
         assert (place / "whole" / name).read_bytes() == (place / "halves" / name).read_bytes()
     assert not [p for p in (place / "halves").iterdir() if "partial" in p.name and how == signal.SIGINT]
+
+
+@pytest.mark.parametrize("value", ["growth={}", "growth=null", "growth=1e400", "reduction=NaN", 'growth_factors=["a"]'])
+def test_settings_of_odd_kinds_are_wrong_input(place: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    assert run(["train", "--data", "s.npz", "--arch", "msdnet", "--arch-option", value, "--dry-run"]) == 2
+    name = value.partition("=")[0]
+    assert f"--arch-option: msdnet: {name}: input should be a" in capsys.readouterr().err

@@ -90,6 +90,11 @@ def test_wrong_places_are_refused_in_a_sentence(text: str, says: str) -> None:
         parse_places(SPEC, text, (3, 16, 16))
 
 
+def test_images_too_small_for_shares_of_macs_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"vgg11 does not run on images \(3, 3, 3\)"):
+        parse_places(describe_arch("vgg11", 4, 3, 32), "0.5", (3, 3, 3))
+
+
 def test_known_sizes_of_the_published_networks() -> None:
     # He et al. 2016, table 6: ResNet-20 has 0.27 M, ResNet-110 1.7 M parameters; projections add a little.
     def parameters(arch: str, classes: int, side: int) -> int:

@@ -82,6 +82,11 @@ def test_every_method_trains_all_of_it(method):
     assert not unused if method != "single" else all(".trunk." in name for name in unused)
 
 
+def test_a_transition_leaves_a_channel():
+    _, network = build(reduction=0.01)
+    assert [logits.shape for logits in network(torch.zeros(1, 3, 32, 32))] == [(1, 10)] * 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
