@@ -190,13 +190,14 @@ def _show(path: Path, manifest: "Manifest") -> None:
     first = manifest.variants[0]
     forms = f"{count} segments, {len(first.exits)} exits alone"
     forms += ", 1 multi-signature file (TFLite)" if any(v.multi_signature for v in manifest.variants) else ""
+    name = "" if path.parent == Path("bundles") else f" {path}"
     proven = ", ".join(f"{v.accuracy.images:,} for {v.name}" for v in manifest.variants)
     common.say()
     common.facts(
         [
             ("proven", f"on calibration images: {proven}"),
             ("bundle", f"{path} · {forms}"),
-            ("next", "msd-edge calibrate"),
+            ("next", f"msd-edge calibrate{name}"),
         ]
     )
 

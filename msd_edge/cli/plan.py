@@ -10,6 +10,7 @@ from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.plan import PlanOutcome
+    from msd_edge.bundle.manifest import Source
     from msd_edge.exits.subsets import Subset
 
 EXAMPLES = """Say which of the trained exits are worth keeping, by measured milliseconds and accuracy of every subset.
@@ -89,10 +90,10 @@ def plan(
     if json_:
         common.say_json({**vars(outcome), "subsets": [vars(one) for one in outcome.subsets]})
         return
-    _show(outcome, opened.manifest.source.run)
+    _show(outcome, opened.manifest.source)
 
 
-def _show(outcome: "PlanOutcome", run: str) -> None:
+def _show(outcome: "PlanOutcome", source: "Source") -> None:
     count = len(outcome.exit_ms)
     common.facts(
         [
@@ -110,9 +111,18 @@ def _show(outcome: "PlanOutcome", run: str) -> None:
     common.table(["exits", "accuracy", "mean ms", "exits taken", ""], rows)
     best = outcome.subsets[0]
     common.say()
-    kept = ",".join(str(index) for index in best.exits)
-    following = "keeps them all" if best is every else f"msd-edge export runs/{run} --keep-exits {kept}"
+    kept = ",".join(map(str, best.exits))
+    following = "keeps them all" if best is every else export_words(source, best)
     common.facts([("best", f"exits {kept}: {100 * best.accuracy:.2f} % in {best.ms:.3f} ms"), ("next", following)])
+
+
+def export_words(source: "Source", best: "Subset") -> str:
+    """Return the command that keeps the best exits; a bundle of some exits counts its own, the run counts all."""
+    before = str(source.options.get("keep_exits", "all"))
+    names = dict(enumerate(before.split(","), 1)) if before != "all" else {}
+    kept = ",".join(names.get(index, str(index)) for index in best.exits)
+    run = Path("runs") / source.run
+    return f"msd-edge export {run if run.is_dir() else 'RUN'} --keep-exits {kept}"
 
 
 def _row(one: "Subset", note: str) -> list[str]:

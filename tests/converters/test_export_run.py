@@ -12,6 +12,8 @@ from support.small_run import train_small_run, write_stripes
 import msd_edge
 from msd_edge.bundle.reader import read_bundle
 from msd_edge.cli.app import run
+from msd_edge.cli.plan import export_words
+from msd_edge.exits.subsets import Subset
 from msd_edge.runtime.chain import Chain
 from msd_edge.runtime.golden_check import check_golden
 
@@ -154,6 +156,14 @@ def test_a_plan_weighs_every_subset_and_says_how_to_drop_exits(
     found = json.loads(capsys.readouterr().out)
     assert len(found["subsets"]) == 7
     assert len(found["segment_ms"]) == len(found["exit_ms"]) == 3
+
+
+def test_a_plan_for_a_bundle_of_some_exits_counts_them_as_the_run_does(bundle: Path) -> None:
+    source = read_bundle(bundle).manifest.source
+    best = Subset((2,), 0.9, 1.0, (1.0,), True)
+    assert export_words(source, best) == "msd-edge export RUN --keep-exits 2"
+    some = source.model_copy(update={"options": {**source.options, "keep_exits": "1,3"}})
+    assert export_words(some, best) == "msd-edge export RUN --keep-exits 3"
 
 
 @pytest.mark.parametrize(
