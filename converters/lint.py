@@ -19,7 +19,6 @@ _MOST_CONCATENATED = 5
 # By the name of torch's function; measured with LiteRT's XNNPACK kernels (docs/rewrites.md).
 _UNTAKEN = {
     "gelu": "GELU is computed in pieces; ReLU, SiLU and hard-swish are taken",
-    "leaky_relu": "LeakyReLU leaves int8 for float and comes back; ReLU stays",
     "prelu": "PReLU leaves int8 for float and comes back; ReLU stays",
     "elu": "ELU leaves int8 for float and comes back; ReLU, SiLU and hard-swish are taken",
     "mish": "Mish is computed in pieces; SiLU and hard-swish are taken",
@@ -100,8 +99,8 @@ def _objection(function: str, args: Any, kwargs: Mapping[str, Any]) -> str | Non
     if function in ("cat", "concat", "concatenate"):
         tensors = args[0] if args else kwargs["tensors"]
         if len(tensors) > _MOST_CONCATENATED:
-            return f"a concatenation of {len(tensors)} is not taken, of up to {_MOST_CONCATENATED} is"
+            return f"a concatenation of more than {_MOST_CONCATENATED} is not taken"
         return None
-    if function == "interpolate" and kwargs.get("mode", "nearest") == "bilinear":
+    if function == "interpolate" and "bilinear" in (*args, kwargs.get("mode")):
         return None
     return _UNTAKEN.get(function)

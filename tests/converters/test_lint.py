@@ -13,21 +13,24 @@ class Odd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.one = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.GELU())
-        self.two = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.GELU(), nn.LeakyReLU())
-        self.three = Many()
-        self.fc = nn.Linear(24, 5)
+        self.two = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.GELU(), nn.PReLU(), nn.LeakyReLU())
+        self.three = nn.Sequential(Many(6), Many(7))
+        self.fc = nn.Linear(28, 5)
 
     def forward(self, x):
         return self.fc(F.adaptive_avg_pool2d(self.three(self.two(self.one(x))), 1).flatten(1))
 
 
 class Many(nn.Module):
-    def __init__(self) -> None:
+    """A convolution's map so many times over."""
+
+    def __init__(self, times: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(4, 4, 3, 2, 1)
+        self.conv = nn.Conv2d(4 if times == 6 else 24, 4, 3, 2, 1)
+        self.times = times
 
     def forward(self, x):
-        return torch.cat([self.conv(x)] * 6, 1)
+        return torch.cat([self.conv(x)] * self.times, 1)
 
 
 def test_each_kind_is_named_once_with_its_module():
@@ -37,11 +40,11 @@ def test_each_kind_is_named_once_with_its_module():
     assert [(one.module, one.count) for one in found] == [
         ("trunk.0.0.one.1", 2),
         ("trunk.0.1.two.2", 1),
-        ("trunk.1.0", 1),
+        ("trunk.1.0", 2),
     ]
     assert "GELU" in found[0].why
-    assert "LeakyReLU" in found[1].why
-    assert "a concatenation of 6" in found[2].why
+    assert "PReLU" in found[1].why
+    assert "a concatenation of more than 5" in found[2].why
 
 
 def test_what_the_kernels_take_is_not_listed():
