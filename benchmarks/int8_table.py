@@ -7,6 +7,7 @@ table is drawn from the files.
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import typer
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
 from msd_edge.data.dataset import Dataset
-from msd_edge.errors import MsdEdgeError
+from msd_edge.errors import ConfigError, MsdEdgeError
 from msd_edge.files import read_json, write_json
 from msd_edge.runtime.chain import Chain
 
@@ -203,7 +204,11 @@ def main(
 ) -> None:
     """Measure what is not measured yet, then print the table."""
     source = common.resolve_source(data)
+    for name in only or ():
+        common.choose("--only", name, dict.fromkeys(name for row in ROWS for name in (row.arch, row.name)))
     chosen = [row for row in ROWS if not only or row.arch in only or row.name in only]
+    for row in chosen:
+        _refuse_other_settings(out / f"{row.name}.json", source, epochs)
     failed = 0
     for row in chosen:
         path = out / f"{row.name}.json"
@@ -224,9 +229,27 @@ def main(
         raise typer.Exit(1)
 
 
+def _refuse_other_settings(path: Path, data: str, epochs: int) -> None:
+    """Raise if a row was measured on other data or after another number of epochs.
+
+    Raises:
+        ConfigError: it was.
+    """
+    if path.is_file():
+        row = read_json(path, what="row", error=MsdEdgeError)
+        if (row["data"], row["epochs"]) != (data, epochs):
+            raise ConfigError(
+                f"{path}: measured on {row['data']} after {row['epochs']} epochs; --out names another folder."
+            )
+
+
 def _done(out: Path, row: Row) -> bool:
     return (out / f"{row.name}.json").is_file()
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except MsdEdgeError as problem:
+        sys.stderr.write(f"{problem}\n")
+        sys.exit(problem.exit_code)
