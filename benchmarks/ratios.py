@@ -20,6 +20,7 @@ import numpy as np
 import typer
 
 from msd_edge.benchmarks.devices.cpu import worker_environment
+from msd_edge.benchmarks.side_by_side import random_inputs
 from msd_edge.benchmarks.stats import summarise
 from msd_edge.bundle.manifest import FileEntry, Target, Variant
 from msd_edge.bundle.reader import Bundle, read_bundle
@@ -27,7 +28,6 @@ from msd_edge.cli import common
 from msd_edge.errors import ConfigError, MsdEdgeError
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.open import open_session
-from msd_edge.runtime.session import Array, Session
 
 _WARMUP = 20
 
@@ -156,7 +156,7 @@ def compare_chain(setting: Setting) -> Iterator[Comparison]:
 def _compare_chain(setting: Setting, variant: Variant, chain: Chain) -> Comparison:
     whole = _one_piece(variant.target, [setting.bundle.read(segment) for segment in variant.segments])
     session = open_session(whole, variant.target, threads=setting.threads)
-    alone, entering = _random_inputs(session), _random_inputs(chain.steps[0].session)
+    alone, entering = random_inputs(session), random_inputs(chain.steps[0].session)
 
     def run_alone() -> float:
         start = time.perf_counter_ns()
@@ -240,7 +240,7 @@ ROWS: tuple[Row, ...] = (
 def time_file(path: Path, target: Target, threads: int, runs: int) -> dict[str, float]:
     """Time a file as the bench does: ``open_session``, one invocation after the other; milliseconds."""
     session = open_session(path.read_bytes(), target, threads=threads)
-    inputs = _random_inputs(session)
+    inputs = random_inputs(session)
     for _ in range(_WARMUP):
         session.run(inputs)
     times = []
@@ -303,18 +303,6 @@ def _tool(name: str) -> Path:
     if not path.is_file():
         raise ConfigError(f"{path}: this tool is not installed; pip install 'msd-edge[export]' brings it.")
     return path
-
-
-def _random_inputs(session: Session) -> dict[str, Array]:
-    rng = np.random.default_rng(0)
-    inputs: dict[str, Array] = {}
-    for name, info in session.inputs.items():
-        if info.dtype == "float32":
-            inputs[name] = rng.random(info.shape, dtype=np.float32)
-        else:
-            limits = np.iinfo(info.dtype)
-            inputs[name] = rng.integers(limits.min, limits.max, info.shape, dtype=info.dtype, endpoint=True)
-    return inputs
 
 
 def _with_threads(model: bytes, threads: int) -> bytes:
