@@ -91,6 +91,9 @@ def plan(
         common.say_json({**vars(outcome), "subsets": [vars(one) for one in outcome.subsets]})
         return
     _show(outcome, opened.manifest.source)
+    fastest = outcome.subsets[0].ms
+    if max_ms is not None and fastest > max_ms:
+        common.warn(f"--max-ms {max_ms:g}: nothing is that fast; the best above is the fastest, {fastest:.3f} ms.")
 
 
 def _show(outcome: "PlanOutcome", source: "Source") -> None:

@@ -152,6 +152,8 @@ def test_a_plan_weighs_every_subset_and_says_how_to_drop_exits(
     out = capsys.readouterr().out
     assert "1,2,3" in out
     assert out.splitlines()[-1].startswith("next     ")
+    assert run([*arguments, "--max-ms", "1e-6"]) == 0
+    assert "--max-ms 1e-06: nothing is that fast" in capsys.readouterr().err
     assert run([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["subsets"]) == 7
