@@ -65,7 +65,8 @@ def make_digits(runs: Path, bundle: Path, arch: str, *options: str) -> None:
     run = runs / bundle.name
     msd_edge("train", "--data", "digits", "--arch", arch, *options, "--out", str(run))
     # How good two minutes of training are is no matter here, so nor is what int8 loses of it.
-    msd_edge("export", str(run), "--int8", "--target", "tflite", "--target", "onnx", "--max-drop", "100", "--out", str(bundle))
+    both = ("--target", "tflite", "--target", "onnx")
+    msd_edge("export", str(run), "--int8", *both, "--max-drop", "100", "--out", str(bundle))
     msd_edge("calibrate", str(bundle))
 
 
@@ -93,7 +94,7 @@ def recalibrate(source: Path, target: Path, rule: Any) -> None:
 
 
 def test_images(path: Path) -> tuple[Any, Any]:
-    """Return images (images, H, W, C) that a bundle has not seen, and their labels; golden ones where it has no data."""
+    """Return images (images, H, W, C) new to a bundle, and their labels; without data golden ones and noise."""
     bundle = read_bundle(path)
     if path.name == "colour":
         golden = read_golden(bundle)
@@ -137,14 +138,16 @@ def expect(path: Path, folder: Path) -> None:
 def make_resize_cases(folder: Path) -> None:
     """Write random images of many sizes with what training and ``predict`` make of them."""
     random = np.random.default_rng(1)
-    sizes = [(8, 12), (16, 16), (7, 5), (32, 32), (224, 224), (1, 1), (97, 61), (640, 480), (333, 500), (12, 8), (33, 32)]
+    sizes = [(8, 12), (16, 16), (7, 5), (32, 32), (224, 224), (1, 1), (97, 61), (640, 480), (333, 500), (12, 8)]
+    sizes += [(33, 32), (200, 30)]
     wanted = [(16, 16), (8, 12), (32, 32), (96, 64), (1, 1), (224, 224)]
     cases, pixels = [], bytearray()
     for number, (height, width) in enumerate(sizes):
         for channels in (1, 3):
             image = random.integers(0, 256, (height, width, channels), np.uint8)
             if number % 3 == 0:  # something smooth too, and hard edges
-                image = np.where(image > 127, 255, np.linspace(0, 254, width).astype(np.uint8)[None, :, None]).astype(np.uint8)
+                smooth = np.linspace(0, 254, width).astype(np.uint8)[None, :, None]
+                image = np.where(image > 127, np.uint8(255), smooth)
             for place, (to_height, to_width) in enumerate(wanted):
                 to_channels = channels if place % 2 == 0 else 4 - channels
                 result = fit_array(image, to_height, to_width, to_channels)
@@ -191,29 +194,36 @@ def make_rule_cases(folder: Path) -> None:
 Change = Callable[[dict[str, Any]], Any]
 
 
+def put(*path: Any, value: Any) -> Change:
+    """Return the change that sets what lies at ``path``."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        inner: Any = manifest
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = value
+
+    return change
+
+
+def drop(*path: Any) -> Change:
+    """Return the change that removes what lies at ``path``."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        inner: Any = manifest
+        for step in path[:-1]:
+            inner = inner[step]
+        del inner[path[-1]]
+
+    return change
+
+
+INT8 = 1  # the place of tflite-int8
+FIRST, SECOND = ("variants", INT8, "segments", 0), ("variants", INT8, "segments", 1)
+
+
 def manifest_changes() -> Iterator[tuple[str, Change]]:
     """Yield ways to change a manifest, good and bad."""
-
-    def put(*path: Any, value: Any) -> Change:
-        def change(manifest: dict[str, Any]) -> None:
-            inner: Any = manifest
-            for step in path[:-1]:
-                inner = inner[step]
-            inner[path[-1]] = value
-
-        return change
-
-    def drop(*path: Any) -> Change:
-        def change(manifest: dict[str, Any]) -> None:
-            inner: Any = manifest
-            for step in path[:-1]:
-                inner = inner[step]
-            del inner[path[-1]]
-
-        return change
-
-    int8 = next(k for k, name in enumerate(("tflite-float32", "tflite-int8")) if name == "tflite-int8")
-    first, second = ("variants", int8, "segments", 0), ("variants", int8, "segments", 1)
     yield "unchanged", lambda manifest: None
     yield "a name in another script", put("name", value="цифры 数字")
     yield "no calibration", put("variants", 0, "calibration", value=None)
@@ -225,37 +235,12 @@ def manifest_changes() -> Iterator[tuple[str, Change]]:
         yield f"no {key}", drop(key)
         yield f"{key} null", put(key, value=None)
     yield "an unknown key", put("extra", value=1)
-    yield "an unknown key inside", put(*first, "extra", value=1)
+    yield "an unknown key inside", put(*FIRST, "extra", value=1)
     yield "one class", put("classes", value=["a"])
     yield "eleven classes", put("classes", value=[str(k) for k in range(11)])
     yield "no variant", put("variants", value=[])
     yield "a variant twice", lambda manifest: manifest["variants"].append(copy.deepcopy(manifest["variants"][0]))
-    for path in ("../x", "/etc/passwd", "a/../../b", "a\\b", "c:x", "", ".", "./a", "a//b", "a/./b", "x\0y"):
-        yield f"path {path!r}", put(*first, "path", value=path)
-    for digest in ("", "0" * 63, "G" * 64, "A" * 64, "0" * 64 + "\n", "0" * 64):
-        yield f"sha256 {digest!r}", put(*first, "sha256", value=digest)
-    for size in (0, -1, 1.5, "5"):
-        yield f"bytes {size!r}", put(*first, "bytes", value=size)
-    yield "seam shape", put(*second, "inputs", 0, "shape", value=[1, 4, 4, 4])
-    yield "seam layout", put(*second, "inputs", 0, "layout", value="NCHW")
-    yield "seam scale", put(*second, "inputs", 0, "scale", value=0.5)
-    yield "seam zero point", put(*second, "inputs", 0, "zero_point", value=5)
-    yield "seam count", put(*second, "inputs", value=[])
-    yield "seam dtype", lambda m: m["variants"][int8]["segments"][1]["inputs"][0].update(dtype="uint8", zero_point=5)
-    yield "no features", put(*first, "features", value=[])
-    yield "features on the last", lambda m: m["variants"][0]["segments"][-1].update(
-        features=m["variants"][0]["segments"][0]["features"]
-    )
-    for scale in (0, -1.0, 1e-40, 1e39, None, "1"):
-        yield f"scale {scale!r}", put(*first, "logits", "scale", value=scale)
-    for zero in (-129, 128, None, 1.0, True):
-        yield f"zero point {zero!r}", put(*first, "logits", "zero_point", value=zero)
-    yield "float with a scale", put("variants", 0, "segments", 0, "logits", "scale", value=1.0)
-    yield "dtype int16", put(*first, "logits", "dtype", value="int16")
-    yield "layout HWC", put(*first, "inputs", 0, "layout", value="HWC")
-    yield "shape of three", put(*first, "inputs", 0, "shape", value=[1, 16, 16])
-    yield "a batch of two", put(*first, "inputs", 0, "shape", value=[2, 16, 16, 1])
-    yield "a length of 0", put(*first, "inputs", 0, "shape", value=[1, 0, 16, 1])
+    yield from segment_changes()
     yield "another image size", put("input", "height", value=17)
     yield "four channels", put("input", "channels", value=4)
     yield "another filter", put("input", "resize", value={"filter": "bicubic", "fit": "cover"})
@@ -278,6 +263,37 @@ def manifest_changes() -> Iterator[tuple[str, Change]]:
     yield "a label less", lambda m: m["golden"]["labels"].pop()
     yield "golden of another variant", put("golden", "outputs", 0, "variant", value="tflite-int4")
     yield "golden path climbs", put("golden", "path", value="../images.u8")
+
+
+def segment_changes() -> Iterator[tuple[str, Change]]:
+    """Yield ways to change what a manifest says of files and tensors."""
+    for path in ("../x", "/etc/passwd", "a/../../b", "a\\b", "c:x", "", ".", "./a", "a//b", "a/./b", "x\0y"):
+        yield f"path {path!r}", put(*FIRST, "path", value=path)
+    for digest in ("", "0" * 63, "G" * 64, "A" * 64, "0" * 64 + "\n", "0" * 64):
+        yield f"sha256 {digest!r}", put(*FIRST, "sha256", value=digest)
+    for size in (0, -1, 1.5, "5"):
+        yield f"bytes {size!r}", put(*FIRST, "bytes", value=size)
+    yield "seam shape", put(*SECOND, "inputs", 0, "shape", value=[1, 4, 4, 4])
+    yield "seam layout", put(*SECOND, "inputs", 0, "layout", value="NCHW")
+    yield "seam scale", put(*SECOND, "inputs", 0, "scale", value=0.5)
+    yield "seam zero point", put(*SECOND, "inputs", 0, "zero_point", value=5)
+    yield "seam count", put(*SECOND, "inputs", value=[])
+    yield "seam dtype", lambda m: m["variants"][INT8]["segments"][1]["inputs"][0].update(dtype="uint8", zero_point=5)
+    yield "no features", put(*FIRST, "features", value=[])
+    yield (
+        "features on the last",
+        lambda m: m["variants"][0]["segments"][-1].update(features=m["variants"][0]["segments"][0]["features"]),
+    )
+    for scale in (0, -1.0, 1e-40, 1e39, None, "1"):
+        yield f"scale {scale!r}", put(*FIRST, "logits", "scale", value=scale)
+    for zero in (-129, 128, None, 1.0, True):
+        yield f"zero point {zero!r}", put(*FIRST, "logits", "zero_point", value=zero)
+    yield "float with a scale", put("variants", 0, "segments", 0, "logits", "scale", value=1.0)
+    yield "dtype int16", put(*FIRST, "logits", "dtype", value="int16")
+    yield "layout HWC", put(*FIRST, "inputs", 0, "layout", value="HWC")
+    yield "shape of three", put(*FIRST, "inputs", 0, "shape", value=[1, 16, 16])
+    yield "a batch of two", put(*FIRST, "inputs", 0, "shape", value=[2, 16, 16, 1])
+    yield "a length of 0", put(*FIRST, "inputs", 0, "shape", value=[1, 0, 16, 1])
 
 
 def make_manifest_cases(source: Path, folder: Path) -> None:

@@ -18,7 +18,8 @@ object Bundles {
     /** Returns them by name; of the same name the deployed one hides the one in the assets. */
     fun list(context: Context): List<BundleFiles> {
         val found = sortedMapOf<String, BundleFiles>()
-        for (name in context.assets.list(BUNDLES).orEmpty()) {
+        // Robolectric lists what lies deeper, too.
+        for (name in context.assets.list(BUNDLES).orEmpty().map { it.substringBefore('/') }.distinct()) {
             if (isName(name)) found[name] = AssetFiles(context.assets, name)
         }
         for (folder in File(context.filesDir, BUNDLES).listFiles().orEmpty()) {

@@ -46,6 +46,7 @@ internal class Chooser(private val activity: Activity) {
             made.setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item)
             spinner.adapter = made
         }
+        spinner.visibility = if (items.isEmpty()) View.GONE else View.VISIBLE
         val place = items.indexOf(chosen)
         if (place >= 0 && spinner.selectedItemPosition != place) spinner.setSelection(place)
     }

@@ -13,8 +13,6 @@ import android.view.WindowManager
 import android.widget.Button
 import android.widget.ImageView
 import android.widget.SeekBar
-import android.widget.Spinner
-import android.widget.Switch
 import android.widget.TextView
 import org.msdedge.cascade.CascadeError
 import org.msdedge.runners.presentRuntimes
@@ -149,7 +147,8 @@ class MainActivity : Activity() {
 
     private fun render(screen: Screen) {
         view<TextView>(R.id.title).text = screen.title.ifEmpty { getString(R.string.app_name) }
-        show(view<TextView>(R.id.message), screen.message ?: if (screen.loading) getString(R.string.loading) else null)
+        show(R.id.message, screen.message)
+        show(R.id.loading, if (screen.loading) getString(R.string.loading) else null)
         view<View>(R.id.result).visibility = if (screen.answer == null) View.GONE else View.VISIBLE
         view<View>(R.id.points).visibility = if (screen.points.isEmpty()) View.GONE else View.VISIBLE
         view<Button>(R.id.sample).isEnabled = screen.points.isNotEmpty()
@@ -164,6 +163,7 @@ class MainActivity : Activity() {
     private fun renderPicture(screen: Screen) {
         val picture = view<ImageView>(R.id.picture)
         val bitmap = screen.picture
+        picture.visibility = if (bitmap == null) View.GONE else View.VISIBLE
         // Small pictures show their pixels as they are.
         picture.setImageDrawable(bitmap?.let { BitmapDrawable(resources, it).apply { isFilterBitmap = it.width > SMALL } })
         picture.contentDescription = getString(
@@ -185,7 +185,8 @@ class MainActivity : Activity() {
         slider.contentDescription = getString(R.string.slider, promise)
     }
 
-    private fun show(view: TextView, text: String?) {
+    private fun show(id: Int, text: String?) {
+        val view = view<TextView>(id)
         view.text = text
         view.visibility = if (text == null) View.GONE else View.VISIBLE
     }

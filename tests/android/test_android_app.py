@@ -1,0 +1,53 @@
+"""The app: ``scripts/android.sh`` tests all of it; here that it runs, and what needs no build."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+APP = ROOT / "android_demo"
+
+
+def _strings(path: Path) -> dict[str, str]:
+    return dict(re.findall(r'<(?:string|plurals|color) name="(\w+)"[^>]*>(.*?)</', path.read_text(), re.S))
+
+
+def test_every_colour_has_a_dark_one() -> None:
+    values = APP / "app/src/main/res"
+    assert _strings(values / "values/colors.xml").keys() == _strings(values / "values-night/colors.xml").keys()
+
+
+def test_no_text_stands_in_a_layout() -> None:
+    for layout in (APP / "app/src/main/res").glob("layout*/*.xml"):
+        texts = re.findall(r'android:(?:text|contentDescription)="([^"]*)"', layout.read_text())
+        assert all(text.startswith("@string/") for text in texts), layout
+
+
+def test_the_cascade_knows_nothing_of_android() -> None:
+    files = [*(APP / "cascade").rglob("*.kt"), *(APP / "runners").rglob("*.kt")]
+    assert len(files) > 25
+    for file in files:
+        assert not re.search(r"^import (android|androidx)\.", file.read_text(), re.M), file
+
+
+def test_the_stand_in_says_that_it_is_not_built(tmp_path: Path) -> None:
+    script = tmp_path / "stand-in"
+    shutil.copy(APP / "maven/stand-in", script)
+    done = subprocess.run([script, "files", "config", "nonce"], capture_output=True, text=True, check=False)
+    assert done.returncode == 127
+    assert done.stderr == "stand-in: not built yet; run scripts/android.sh.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("CI") == "true", reason="CI runs scripts/android.sh itself")
+def test_the_app_builds() -> None:
+    done = subprocess.run(
+        ["bash", ROOT / "scripts/android.sh"], capture_output=True, text=True, check=False, timeout=3600
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert re.search(r"^\d+ passed, 0 failed$", done.stdout, re.M)
+    assert (APP / "app/target/msd-edge-demo.apk").stat().st_size < 12_000_000
