@@ -30,7 +30,6 @@ from msd_edge.converters.base import ConvertedVariant, Converter
 from msd_edge.converters.capability import check_capability
 from msd_edge.converters.proof import ProofSet
 from msd_edge.converters.prove import ProvenVariant, Prover
-from msd_edge.converters.side_by_side import run_side_by_side
 from msd_edge.data.batches import Feeder
 from msd_edge.data.dataset import Dataset, Images, ImageSet, MemorySet
 from msd_edge.data.select import select_images
@@ -38,7 +37,6 @@ from msd_edge.errors import DataError
 from msd_edge.files import new_folder, refuse_existing, sha256_bytes, sha256_file
 from msd_edge.models.build import measure_costs
 from msd_edge.models.network import MultiExitNetwork
-from msd_edge.processors import usable_processors
 from msd_edge.segments import keep_exits
 from msd_edge.training.config import RunInfo
 from msd_edge.training.evaluate import collect_logits
@@ -121,7 +119,9 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
     """
     pairs = plan_variants(options)
     refuse_existing(options.out, overwrite=options.overwrite, marker=MANIFEST)
-    network = _load(run, options.keep_exits)
+    network = load_network(run)
+    if options.keep_exits:
+        network = keep_exits(network, options.keep_exits)
     info = RunFolder(run).read_info()
     step("loading the data")
     dataset = load_run_data(info, run, options.data)
@@ -145,49 +145,14 @@ def _fill(
     step("running the network on the proof images")
     proof = choose_proof(network, dataset.calibration, options.proof_images)
     prover = Prover(proof, info.calibration_sha256, options.max_drop, fallback=options.fallback)
-    works = [
-        _Work(run, options.keep_exits, target, tuple(p for t, p in pairs if t == target), prover, activations)
-        for target in dict.fromkeys(t for t, _ in pairs)
-    ]
-    proven = _prove_all(works, network, step)
+    proven = []
+    for target in dict.fromkeys(t for t, _ in pairs):
+        prepared = open_converter(target).prepare(network, _prefix(step, target))
+        for precision in (p for t, p in pairs if t == target):
+            say = _prefix(step, f"{target} {precision}")
+            proven.append(prover.prove(prepared, precision, activations, say))
     step("writing the bundle")
     return _write(folder, run, info, options, network, proven, proof, activations)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is made for one target; called, it loads the run by itself, for a process of its own."""
-
-    run: Path
-    keep_exits: tuple[int, ...]
-    target: Target
-    precisions: tuple[Precision, ...]
-    prover: Prover
-    activations: Images
-
-    def __call__(self, step: Step) -> list[ProvenVariant]:
-        return self.prove(_load(self.run, self.keep_exits), step)
-
-    def prove(self, network: MultiExitNetwork, step: Step) -> list[ProvenVariant]:
-        prepared = open_converter(self.target).prepare(network, _prefix(step, self.target))
-        return [
-            self.prover.prove(prepared, precision, self.activations, _prefix(step, f"{self.target} {precision}"))
-            for precision in self.precisions
-        ]
-
-
-def _prove_all(works: Sequence[_Work], network: MultiExitNetwork, step: Step) -> list[ProvenVariant]:
-    """Make and prove the variants of every target, side by side where there is more than one processor."""
-    if len(works) == 1 or usable_processors() == 1:
-        return [one for work in works for one in work.prove(network, step)]
-    first, *others = works
-    parts = run_side_by_side(lambda: first.prove(network, step), others, step)
-    return [one for part in parts for one in part]
-
-
-def _load(run: Path, keep: tuple[int, ...]) -> MultiExitNetwork:
-    network = load_network(run)
-    return keep_exits(network, keep) if keep else network
 
 
 def open_converter(target: Target) -> Converter:
