@@ -42,6 +42,9 @@ def find_notes(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> list
     from msd_edge.converters.lint import find_untaken
     from msd_edge.models.worth import EXPENSIVE, break_even
 
+    # MSDNet's places are called "block 2", and its classifiers are its own.
+    own = costs[0].place.startswith("block ")
+    advice = "" if own else "; --branch separable costs less, --exits-at another place"
     notes = []
     for one in find_untaken(network):
         more = f" (and {one.count - 1} more)" if one.count > 1 else ""
@@ -50,8 +53,7 @@ def find_notes(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> list
         if share > EXPENSIVE:
             notes.append(
                 f"exit {index} at {costs[index - 1].place} is expensive: its branch pays only if more than "
-                f"{100 * share:.0f} % of the images that reach it leave there; --branch separable costs less, "
-                "--exits-at another place."
+                f"{100 * share:.0f} % of the images that reach it leave there{advice}."
             )
     return notes
 

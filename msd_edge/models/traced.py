@@ -7,11 +7,14 @@ where a block changes the shape of the feature map, so that the sampled branch t
 """
 
 import copy
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from msd_edge.errors import ModelError
@@ -55,6 +58,7 @@ def trace_module(module: nn.Module, image_shape: tuple[int, int, int], name: str
     example = torch.rand(_PROBES, *image_shape, generator=torch.Generator().manual_seed(0))
     _refuse_chance(module, example, name)
     graph = _trace(module, name)
+    _keep_dropouts(graph, module)
     _refuse_repeats(graph, name)
     shapes = _propagate(graph, example, name)
     classifier = _find_classifier(graph, name)
@@ -135,6 +139,46 @@ def _trace(module: nn.Module, name: str) -> fx.GraphModule:
             f"{name}: {where} cannot be traced, since its forward branches on data or sizes "
             f"({first_line(problem)}); write it without."
         ) from None
+
+
+def _keep_dropouts(graph: fx.GraphModule, module: nn.Module) -> None:
+    """Turn ``F.dropout(x, p, self.training)`` into a module: traced in evaluation, training would lose it."""
+    nodes = list(graph.graph.nodes)
+    trained = list(_Tracer().trace(copy.deepcopy(module).train()).nodes)
+    if len(nodes) != len(trained):
+        return
+    for node, other in zip(nodes, trained, strict=True):
+        if node.target is not F.dropout or _argument(node, 2, "training", True) or node.op != "call_function":
+            continue
+        if not _argument(other, 2, "training", True):
+            continue
+        scope = _scope(node)
+        path = f"{scope}.{node.name}" if scope else node.name
+        graph.add_submodule(path, nn.Dropout(_argument(node, 1, "p", 0.5)))
+        with graph.graph.inserting_after(node):
+            module_node = graph.graph.call_module(path, (_argument(node, 0, "input", None),))
+        module_node.meta = dict(node.meta)
+        node.replace_all_uses_with(module_node)
+        graph.graph.erase_node(node)
+    graph.recompile()
+
+
+def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+
+
+def _is_batch_size(node: fx.Node) -> bool:
+    """Tell whether a node is the number of images, ``x.size(0)`` or ``x.shape[0]``, or on the way to it only."""
+    if node.op == "call_method" and node.target == "size" and len(node.args) == 2:
+        return bool(node.args[1] == 0)
+    if node.target is operator.getitem:
+        return bool(node.args[1] == 0) and isinstance(node.args[0], fx.Node) and _is_size(node.args[0])
+    return _is_size(node) and all(_is_batch_size(user) for user in node.users)
+
+
+def _is_size(node: fx.Node) -> bool:
+    whole = node.op == "call_method" and node.target == "size" and len(node.args) == 1
+    return whole or (node.target is getattr and bool(node.args[1] == "shape"))
 
 
 def _untraceable(module: nn.Module) -> Iterator[str]:
@@ -226,7 +270,7 @@ def _find_ends(
             first = min(first, *inside)
 
     def hands_on_one_map(index: int) -> bool:
-        alive = [node for node in nodes[: index + 1] if last_use[node] > index]
+        alive = [node for node in nodes[: index + 1] if last_use[node] > index and not _is_batch_size(node)]
         return alive == [nodes[index]] and len(shapes.get(nodes[index], ())) == 3
 
     ends = [_End(nodes[index], _STEM) for index in range(first) if hands_on_one_map(index)][-1:]
@@ -288,7 +332,7 @@ def _cut(graph: fx.GraphModule, ends: Sequence[fx.Node], classifier: fx.Node) ->
         part = fx.Graph()
         known: dict[fx.Node, fx.Node] = {given: part.placeholder("x")}
         for node in nodes[start:stop]:
-            if node.op == "placeholder":
+            if node.op == "placeholder" or _is_batch_size(node):
                 continue
             known[node] = part.node_copy(node, partial(_known, known, part))
         part.output(known[output])
@@ -299,9 +343,11 @@ def _cut(graph: fx.GraphModule, ends: Sequence[fx.Node], classifier: fx.Node) ->
 
 
 def _known(known: dict[fx.Node, fx.Node], part: fx.Graph, node: fx.Node) -> fx.Node:
-    """Return a node's copy in a piece; constants that an earlier piece fetched are fetched again."""
+    """Return a node's copy in a piece; constants and the number of images are fetched anew where they are used."""
     if node not in known and node.op == "get_attr":
         known[node] = part.node_copy(node)
+    elif node not in known and _is_batch_size(node):
+        known[node] = part.call_method("size", (next(iter(part.nodes)), 0))
     return known[node]
 
 

@@ -226,6 +226,50 @@ def doubtful():
     return net
 
 
+class Viewing(Net):
+    """The number of images is taken early and used at the end."""
+
+    def forward(self, x):
+        count = x.size(0)
+        x = self.three(self.two(self.one(F.relu(self.conv(x)))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).view(count, -1))
+
+
+class Shaped(Net):
+    def forward(self, x):
+        shape = x.shape
+        x = self.three(self.two(self.one(F.relu(self.conv(x)))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).reshape(shape[0], 24))
+
+
+@pytest.mark.parametrize("make", [Viewing, Shaped])
+def test_the_number_of_images_may_be_taken_early(make):
+    torch.manual_seed(0)
+    module = make().eval()
+    network = msd_edge.add_exits(module, ["one"], classes=7, image_shape=SHAPE, branch="pooled")
+    images, found, whole = chained(network)
+    assert torch.equal(found[1], whole[1])
+    assert torch.equal(whole[1], module(network.normalize(images)))
+
+
+class Dropping(Net):
+    def forward(self, x):
+        x = self.three(self.two(self.one(F.relu(self.conv(x)))))
+        x = F.dropout(x, p=0.9, training=self.training)
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def test_a_functional_dropout_still_drops_in_training():
+    torch.manual_seed(0)
+    network = msd_edge.add_exits(Dropping(), ["one"], classes=7, image_shape=SHAPE, branch="pooled")
+    images, _, whole = chained(network)
+    assert torch.equal(whole[1], network(images)[1])
+    network.train()
+    dropped = [part for part in network.modules() if isinstance(part, nn.Dropout)]
+    assert [part.p for part in dropped] == [0.9]
+    assert not torch.equal(network(images)[1], network(images)[1])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
