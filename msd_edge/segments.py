@@ -82,11 +82,7 @@ def keep_exits(network: MultiExitNetwork, exits: Sequence[int]) -> MultiExitNetw
     Raises:
         ModelError: an exit does not exist, or they are out of order.
     """
-    named = ",".join(map(str, exits))
-    if not exits or list(exits) != sorted(set(exits)):
-        raise ModelError(f"--keep-exits {named}: exits go from early to late, each once (1,3).")
-    if exits[0] < 1 or exits[-1] > network.exits:
-        raise ModelError(f"--keep-exits {named}: the network has exits 1 to {network.exits}.")
+    check_kept(exits, network.exits)
     trunk, before = [], 0
     for index in exits:
         pieces = list(network.trunk)[before:index]
@@ -96,6 +92,19 @@ def keep_exits(network: MultiExitNetwork, exits: Sequence[int]) -> MultiExitNetw
     places = [network.places[index - 1] for index in exits]
     kept = MultiExitNetwork(network.normalize, trunk, branches, places, network.image_shape)  # type: ignore[arg-type]
     return kept.train(network.training)
+
+
+def check_kept(exits: Sequence[int], count: int) -> None:
+    """Check which exits of a network with ``count`` of them are to be kept.
+
+    Raises:
+        ModelError: an exit does not exist, or they are out of order.
+    """
+    named = ",".join(map(str, exits))
+    if not exits or list(exits) != sorted(set(exits)):
+        raise ModelError(f"--keep-exits {named}: exits go from early to late, each once (1,3).")
+    if exits[0] < 1 or exits[-1] > count:
+        raise ModelError(f"--keep-exits {named}: the network has exits 1 to {count}.")
 
 
 def count_features(network: MultiExitNetwork) -> tuple[int, ...]:

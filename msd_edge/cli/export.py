@@ -89,11 +89,15 @@ def export(
         return
     common.require("export", "torch", "safetensors", extra="export")
     from msd_edge.converters.export import ExportOptions, plan_variants
+    from msd_edge.segments import check_kept
+    from msd_edge.training.run import RunFolder
 
     precisions: list[Precision] = ["float32"]
     precisions += ["float16"] if float16 else []
     precisions += ["int8"] if int8 or not (float16 or float32) else []
     kept = _read_exits(keep_exits)
+    if kept:
+        check_kept(kept, len(RunFolder(path).read_info().places))
     name = path.resolve().name + (f"-exits-{'-'.join(map(str, kept))}" if kept else "")
     options = ExportOptions(
         targets=parse_targets(target or ["tflite", "onnx"]),
