@@ -12,7 +12,7 @@ import pytest
 from msd_edge.benchmarks.devices import find_device
 from msd_edge.benchmarks.devices.cpu import CpuDevice
 from msd_edge.benchmarks.job import Job, Step
-from msd_edge.errors import DeviceRunError, NoDevice, ParityError
+from msd_edge.errors import AdbError, DeviceRunError, ParityError
 
 
 def make_job(tmp_path: Path) -> Job:
@@ -124,12 +124,13 @@ def test_an_interrupt_stops_the_worker_and_its_children(tmp_path: Path) -> None:
     assert not (tmp_path / "report.json").exists()
 
 
-def test_only_this_processor_is_measured() -> None:
+def test_another_name_than_cpu_is_a_phone_and_needs_adb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_device("cpu").name == "cpu"
-    for name in ("pixel", "CPU", "3A0123", ""):
-        with pytest.raises(
-            NoDevice, match="phones and boards are not measured by this release; use --device cpu"
-        ) as error:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("ANDROID_HOME", raising=False)
+    monkeypatch.delenv("ANDROID_SDK_ROOT", raising=False)
+    for name in ("pixel", "3A0123"):
+        with pytest.raises(AdbError, match="adb is not installed: install Android's platform-tools") as error:
             find_device(name)
         assert error.value.exit_code == 3
 
