@@ -55,7 +55,7 @@ def _cascade_notes(variant: VariantBench) -> Iterable[str]:
                 f"{variant.name}: at {point.point} {1 - point.simulation_agreement:.2%} of the images left at another "
                 "exit than their full outputs say."
             )
-    if losing:
+    if losing and len(variant.exits) > 1:
         yield f"{variant.name}: the cascade does not pay against its last exit alone at {', '.join(losing)}."
 
 

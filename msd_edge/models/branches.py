@@ -38,6 +38,8 @@ class BranchMaker:
     def __post_init__(self) -> None:
         if self.interval is not None and self.interval < 1:
             raise ModelError(f"--branch-interval {self.interval}: at least 1.")
+        if self.interval is not None and self.kind == "pooled":
+            raise ModelError("--branch-interval: pooled branches have no blocks to choose.")
         if self.width != 1 and self.kind != "separable":
             raise ModelError(
                 f"--branch-width {self.width:g}: {self.kind} branches have the trunk's widths; --branch separable."

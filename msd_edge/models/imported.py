@@ -39,7 +39,8 @@ def check_source(arch: str) -> None:
         if not Path(where).is_file():
             raise ModelError(f"--arch {arch}: there is no file {where}.")
     elif importlib.util.find_spec(where.partition(".")[0]) is None:
-        hint = f"; install it with: pip install {where}" if where in LIBRARIES else ""
+        package = "'msd-edge[timm]'" if where == "timm" else where
+        hint = f"; install it with: pip install {package}" if where in LIBRARIES else ""
         raise ModelError(f"--arch {arch}: there is no module {where} here{hint}.")
 
 

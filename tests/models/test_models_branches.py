@@ -176,6 +176,11 @@ def test_cheaper_branches_cost_less() -> None:
     assert sampled[2] == separable[2] == narrow[2] == pooled[2]
 
 
+def test_pooled_branches_have_no_interval() -> None:
+    with pytest.raises(ModelError, match="--branch-interval: pooled branches have no blocks"):
+        build_network(config().model_copy(update={"branch": "pooled", "branch_interval": 1}))
+
+
 def test_a_width_is_for_branches_that_are_not_copies() -> None:
     with pytest.raises(ModelError, match=r"--branch-width 0\.5: sampled branches have the trunk's widths"):
         build_network(config().model_copy(update={"branch_width": 0.5}))
