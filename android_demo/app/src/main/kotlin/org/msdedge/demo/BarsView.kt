@@ -32,19 +32,26 @@ class BarsView(context: Context, attributes: AttributeSet?) : View(context, attr
     private val track = context.getColor(R.color.track)
     private val box = RectF()
 
+    // With large type a label and its value may need a line each.
+    private var twoLines = false
+
     /** What is shown. */
     var bars: List<Bar> = emptyList()
         set(value) {
             if (field == value) return
-            if (field.size != value.size) requestLayout()
             field = value
+            requestLayout()
             contentDescription = value.joinToString(". ") { "${it.label}: ${it.value}" }
             invalidate()
         }
 
     override fun onMeasure(widthSpec: Int, heightSpec: Int) {
-        val height = max(0, bars.size * (lineHeight + gap + barHeight + after) - after) + paddingTop + paddingBottom
-        setMeasuredDimension(getDefaultSize(suggestedMinimumWidth, widthSpec), resolveSize(height, heightSpec))
+        val width = getDefaultSize(suggestedMinimumWidth, widthSpec)
+        val room = width - paddingLeft - paddingRight - 2 * gap
+        twoLines = bars.any { text.measureText(it.label) + text.measureText(it.value) > room }
+        val texts = if (twoLines) 2 * lineHeight else lineHeight
+        val height = max(0, bars.size * (texts + gap + barHeight + after) - after) + paddingTop + paddingBottom
+        setMeasuredDimension(width, resolveSize(height, heightSpec))
     }
 
     override fun onDraw(canvas: Canvas) {
@@ -52,11 +59,10 @@ class BarsView(context: Context, attributes: AttributeSet?) : View(context, attr
         val right = (width - paddingRight).toFloat()
         var y = paddingTop.toFloat()
         for (bar in bars) {
-            val baseline = y - text.fontMetrics.ascent
-            val value = text.measureText(bar.value)
-            val room = right - left - value - 2 * gap
-            canvas.drawText(TextUtils.ellipsize(bar.label, text, room, TextUtils.TruncateAt.END).toString(), left, baseline, text)
-            canvas.drawText(bar.value, right - value, baseline, text)
+            val label = TextUtils.ellipsize(bar.label, text, right - left, TextUtils.TruncateAt.END).toString()
+            canvas.drawText(label, left, y - text.fontMetrics.ascent, text)
+            if (twoLines) y += lineHeight
+            canvas.drawText(bar.value, right - text.measureText(bar.value), y - text.fontMetrics.ascent, text)
             y += lineHeight + gap
             draw(canvas, left, right, y, 0f, 1f, track, hollow = false)
             if (bar.end > bar.start) draw(canvas, left, right, y, bar.start, bar.end, bar.color, bar.hollow)

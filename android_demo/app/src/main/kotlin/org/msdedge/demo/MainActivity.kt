@@ -9,9 +9,12 @@ import android.graphics.drawable.BitmapDrawable
 import android.os.Bundle
 import android.view.Surface
 import android.view.View
+import android.view.ViewGroup.LayoutParams.MATCH_PARENT
+import android.view.ViewGroup.LayoutParams.WRAP_CONTENT
 import android.view.WindowManager
 import android.widget.Button
 import android.widget.ImageView
+import android.widget.LinearLayout
 import android.widget.SeekBar
 import android.widget.TextView
 import org.msdedge.cascade.CascadeError
@@ -32,6 +35,8 @@ class MainActivity : Activity() {
         val kept = lastNonConfigurationInstance as Session?
         session = kept ?: Session(this, presentRuntimes(), Preferences.read(this))
         live = saved?.getBoolean(LIVE) ?: false
+        // Words are not broken: with large type on a narrow screen the buttons stand one below the other.
+        if (resources.configuration.run { screenWidthDp < NARROW * fontScale }) stackButtons()
         view<Button>(R.id.sample).setOnClickListener {
             stopCamera()
             session.nextSample()
@@ -88,6 +93,14 @@ class MainActivity : Activity() {
         if (request != CAMERA) return
         if (results.firstOrNull() == PackageManager.PERMISSION_GRANTED) startCamera()
         else session.tell(getString(R.string.camera_refused))
+    }
+
+    private fun stackButtons() {
+        val row = view<LinearLayout>(R.id.buttons)
+        row.orientation = LinearLayout.VERTICAL
+        for (place in 0 until row.childCount) {
+            row.getChildAt(place).layoutParams = LinearLayout.LayoutParams(MATCH_PARENT, WRAP_CONTENT)
+        }
     }
 
     private fun choose(choice: Choice) {
@@ -206,6 +219,7 @@ class MainActivity : Activity() {
         const val PICK = 1
         const val CAMERA = 2
         private const val SMALL = 128
+        private const val NARROW = 260
         private const val LIVE = "live"
     }
 }

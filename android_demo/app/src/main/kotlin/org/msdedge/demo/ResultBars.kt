@@ -16,8 +16,10 @@ internal class ResultBars(private val activity: Activity) {
             val share = answer.probabilities[index]
             Bar(screen.classes[index], percent(share.toDouble()), 0f, share, color(R.color.accent))
         }
-        activity.view<TextView>(R.id.cost_heading).text = text(R.string.cost, percent(answer.segmentMs.sum() / screen.fullMs.sum()))
-        activity.view<BarsView>(R.id.cost).bars = costs(answer, screen.fullMs)
+        // What the last exit costs: what ran as it was measured, and the rest as it usually takes.
+        val whole = answer.segmentMs.sum() + screen.fullMs.drop(answer.segmentMs.size).sum()
+        activity.view<TextView>(R.id.cost_heading).text = text(R.string.cost, percent(answer.segmentMs.sum() / whole))
+        activity.view<BarsView>(R.id.cost).bars = costs(answer, screen.fullMs, whole)
         val seen = screen.shares.sum()
         activity.view<TextView>(R.id.shares_heading).text =
             activity.resources.getQuantityString(R.plurals.shares, seen, seen)
@@ -28,8 +30,7 @@ internal class ResultBars(private val activity: Activity) {
     }
 
     /** One after the other from the left; the width is the last exit's cost. Segments that did not run are hollow. */
-    private fun costs(answer: Answer, fullMs: List<Double>): List<Bar> {
-        val whole = maxOf(fullMs.sum(), answer.segmentMs.sum())
+    private fun costs(answer: Answer, fullMs: List<Double>, whole: Double): List<Bar> {
         var at = 0.0
         return fullMs.mapIndexed { place, usual ->
             val ran = place < answer.segmentMs.size

@@ -8,6 +8,7 @@ import java.util.concurrent.ExecutorService
 import java.util.concurrent.Executors
 import java.util.concurrent.atomic.AtomicBoolean
 import org.msdedge.cascade.Answer
+import org.msdedge.cascade.Bundle
 import org.msdedge.cascade.BundleFiles
 import org.msdedge.cascade.CascadeError
 import org.msdedge.cascade.ExitShares
@@ -142,8 +143,10 @@ class Session(context: Context, private val runtimes: Runtimes, choice: Choice =
             Model.open(files, choice, runtimes)
         } catch (problem: CascadeError) {
             // The lists stay as far as they are known, so that something else can be chosen.
-            val variants = runCatching { org.msdedge.cascade.Bundle.open(files).manifest.variants.map { it.name } }.getOrDefault(emptyList())
-            post { cleared(it, problem.message!!).copy(variants = variants, choice = choice.copy(bundle = files.name)) }
+            val bundle = runCatching { Bundle.open(files) }.getOrNull()
+            val variants = bundle?.manifest?.variants.orEmpty().map { it.name }
+            val tried = choice.variant.takeIf { it in variants } ?: bundle?.variant()?.name
+            post { cleared(it, problem.message!!).copy(variants = variants, choice = choice.copy(bundle = files.name, variant = tried)) }
             return
         }
         val place = opened.place(choice.point)
