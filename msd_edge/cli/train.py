@@ -10,7 +10,7 @@ import typer
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, VerboseOption
 from msd_edge.cli.network import print_costs, warn_of
-from msd_edge.errors import ConfigError, Interrupted
+from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError
 
 if TYPE_CHECKING:
     from msd_edge.models.branches import BranchKind
@@ -245,6 +245,9 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
 
             try:
                 trainer.train(on_epoch, on_step)
+            except MsdEdgeError:
+                plan.folder.discard()
+                raise
             except KeyboardInterrupt:
                 bar.clear()
                 raise Interrupted(

@@ -126,6 +126,16 @@ class RunFolder:
         for path in (self.state_path, self.weights_path, self.metrics_path):
             path.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Remove a run that has not finished an epoch, and its folder if nothing else is in it."""
+        if self.state_path.exists():
+            return
+        self.clear()
+        self.info_path.unlink(missing_ok=True)
+        if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+            (self.path / LOCK).unlink()
+            self.path.rmdir()
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder, so that no second process trains into it, and clear away half-written files.

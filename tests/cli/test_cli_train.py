@@ -164,3 +164,10 @@ def test_settings_of_odd_kinds_are_wrong_input(place: Path, capsys: pytest.Captu
     assert run(["train", "--data", "s.npz", "--arch", "msdnet", "--arch-option", value, "--dry-run"]) == 2
     name = value.partition("=")[0]
     assert f"--arch-option: msdnet: {name}: input should be a" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_in_its_first_epoch_leaves_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "2", "--lr", "1e12", "--out", "r"]) == 1
+    assert "start anew with a lower --lr" in capsys.readouterr().err
+    assert not (place / "r").exists()
+    assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "1", "--out", "r"]) == 0
