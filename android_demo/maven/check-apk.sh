@@ -8,7 +8,7 @@ fail() { echo "check-apk: $1" >&2; exit 1; }
 holds() { grep -q -- "$2" "$1" || fail "$3"; }
 
 apksigner verify --min-sdk-version "$min_sdk" --verbose "$apk" >"$work/signature"
-holds "$work/signature" "Verified using v2 scheme (APK Signature Scheme v2): true" "it is not signed by scheme 2"
+holds "$work/signature" "Verified using v[23] scheme (APK Signature Scheme v[23]): true" "it is not signed as Android 9 wants it"
 
 aapt2 dump badging "$apk" >"$work/badging"
 holds "$work/badging" "package: name='org.msdedge.demo' versionCode='[0-9]*' versionName='[0-9.]*'" "the package is another one"

@@ -140,8 +140,9 @@ class StandInTest {
         assertEquals(names.toSet(), times.keys)
         for (name in names) {
             val list = times[name] as List<*>
-            val most = turns.map { it as List<*> }.filter { name == it[0] || name.substringBeforeLast('/') == it[0] || name == "${it[0]}-total" }
-            assertEquals(most.sumOf { it[2] as Long }, list.size.toLong(), name)
+            val contender = parts.firstOrNull { name.endsWith("/$it") }?.let { name.removeSuffix("/$it") } ?: name.removeSuffix("-total")
+            val taken = turns.map { it as List<*> }.filter { it[0] == contender }
+            assertEquals(taken.sumOf { it[2] as Long }, list.size.toLong(), name)
             if (name.startsWith("point-")) assertTrue(list.size >= IMAGES, name)
             assertTrue(list.all { (it as Double) >= 0 })
         }
