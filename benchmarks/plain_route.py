@@ -69,7 +69,7 @@ def _tflite(module: torch.nn.Module, example: torch.Tensor, pixels: list[Any]) -
 
 
 def _onnx(module: torch.nn.Module, example: torch.Tensor, pixels: list[Any]) -> bytes:
-    with quiet_onnx(), quiet(), tempfile.TemporaryDirectory(prefix="msd-edge-") as folder:
+    with quiet_onnx(), quiet(), tempfile.TemporaryDirectory(prefix="msd-edge-plain-") as folder:
         from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
         class Reader(CalibrationDataReader):  # type: ignore[misc]
