@@ -148,7 +148,7 @@ class SshDevice:
             raise BundleError(f"{job.bundle}: the bundle has changed since the bench began; run it again.")
         self._ask()
         if not self._folder:
-            self._folder = self._shell("mktemp -d /tmp/msd-edge-XXXXXXXX", what="making a folder").strip()
+            self._folder = self._shell("mktemp -d /tmp/msd-edge-board-XXXXXXXX", what="making a folder").strip()
         on_step(Step(text="sending files"))
         folder = PurePosixPath(self._folder)
         files = {f"bundle/{path}": item for path, item in bundle_items(bundle, (bundle.variant(job.variant),)).items()}

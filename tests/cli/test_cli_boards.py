@@ -89,7 +89,7 @@ def board(sshd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left_on_the_board() -> list[str]:
-    return sorted(path.name for path in Path("/tmp").glob("msd-edge-????????"))
+    return sorted(path.name for path in Path("/tmp").glob("msd-edge-board-????????"))
 
 
 def fails(capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str) -> None:
@@ -204,7 +204,7 @@ def test_an_interrupt_stops_the_board_too(board: Path, tmp_path: Path) -> None:
 def _workers() -> list[int]:
     """Return the processes that measure in a folder that was made for a board."""
     found = []
-    for pid in Path("/tmp").glob("msd-edge-????????/*.pid"):
+    for pid in Path("/tmp").glob("msd-edge-board-????????/*.pid"):
         text = pid.read_text().strip()
         if text and Path(f"/proc/{text}/cmdline").exists() and b"worker" in Path(f"/proc/{text}/cmdline").read_bytes():
             found.append(int(text))
