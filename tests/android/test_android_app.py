@@ -43,7 +43,7 @@ def test_the_stand_in_says_that_it_is_not_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("CI") == "true", reason="CI runs scripts/android.sh itself")
+@pytest.mark.skipif(os.environ.get("CI") == "true", reason="minutes of Maven: run scripts/android.sh by itself")
 def test_the_app_builds() -> None:
     done = subprocess.run(
         ["bash", ROOT / "scripts/android.sh"], capture_output=True, text=True, check=False, timeout=3600
