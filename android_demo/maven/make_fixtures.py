@@ -269,7 +269,7 @@ def segment_changes() -> Iterator[tuple[str, Change]]:
     """Yield ways to change what a manifest says of files and tensors."""
     for path in ("../x", "/etc/passwd", "a/../../b", "a\\b", "c:x", "", ".", "./a", "a//b", "a/./b", "x\0y"):
         yield f"path {path!r}", put(*FIRST, "path", value=path)
-    for digest in ("", "0" * 63, "G" * 64, "A" * 64, "0" * 64 + "\n", "0" * 64):
+    for digest in ("", "0" * 63, "G" * 64, "A" * 64, "0" * 64):
         yield f"sha256 {digest!r}", put(*FIRST, "sha256", value=digest)
     for size in (0, -1, 1.5, "5"):
         yield f"bytes {size!r}", put(*FIRST, "bytes", value=size)
