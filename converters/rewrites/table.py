@@ -19,7 +19,7 @@ Pairs = frozenset[tuple[Target, Precision]]
 _TFLITE: Pairs = frozenset({("tflite", "float32"), ("tflite", "float16"), ("tflite", "int8")})
 _ONNX: Pairs = frozenset({("onnx", "float32"), ("onnx", "int8")})
 _INT8_TFLITE: Pairs = frozenset({("tflite", "int8")})
-_INT8: Pairs = frozenset({("tflite", "int8"), ("onnx", "int8")})
+_INT8_ONNX: Pairs = frozenset({("onnx", "int8")})
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Rewrite:
 
 
 REWRITES: tuple[Rewrite, ...] = (
-    Rewrite("hard-swish", "Hardswish", respell_hard_swish, _INT8),
+    Rewrite("hard-swish", "Hardswish", respell_hard_swish, _INT8_TFLITE | _INT8_ONNX),
     Rewrite("leaky ReLU", "LeakyReLU(0 < slope < 1)", respell_leaky_relu, _INT8_TFLITE),
-    Rewrite("average pooling", "AvgPool2d(k > 1)", respell_average_pool, _INT8),
+    Rewrite("average pooling", "AvgPool2d(k > 1)", respell_average_pool, _TFLITE | _INT8_ONNX),
     Rewrite("global pooling", "AvgPool2d over the whole map", respell_global_pool, _TFLITE),
     Rewrite("padded max pooling", "MaxPool2d(padding > 0) of values >= 0", respell_max_pool, _INT8_TFLITE),
     Rewrite("lone batch norm", "BatchNorm2d that no convolution takes in", respell_lone_norm, _TFLITE | _ONNX),
@@ -51,7 +51,7 @@ REWRITES: tuple[Rewrite, ...] = (
         "channel shuffle",
         "channel_shuffle, or view, transpose, view",
         respell_channel_shuffle,
-        _TFLITE | frozenset({("onnx", "int8")}),
+        _TFLITE | _INT8_ONNX,
     ),
 )
 
