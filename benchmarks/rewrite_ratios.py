@@ -17,7 +17,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from msd_edge.benchmarks.plain_route import PAIRS, convert_plainly
+from msd_edge.benchmarks.plain_route import PAIRS, convert_plainly, draw_statistics
 from msd_edge.benchmarks.side_by_side import SideBySide, time_side_by_side
 from msd_edge.bundle.manifest import Precision, Target, TensorSpec
 from msd_edge.cli import common
@@ -116,13 +116,7 @@ def build_network(name: str) -> MultiExitNetwork:
     features = 8 * (_SIDE // 8) ** 2 if flat else 8
     branch = Branch(nn.Identity(), _POOLS.get(name, GlobalPool)(), features, _CLASSES)
     network = MultiExitNetwork(Normalize((121.0,), (64.0,)), [trunk], [branch], ("a",), (3, _SIDE, _SIDE))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            nn.init.normal_(module.running_mean, 0, 0.3)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.normal_(module.bias, 0, 0.3)
+    draw_statistics(network)
     return network.eval()
 
 
