@@ -1,17 +1,22 @@
 """Files written whole or not at all, and JSON read without surprises."""
 
 import contextlib
+import ctypes
 import glob
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from msd_edge.errors import ConfigError, MsdEdgeError
+from msd_edge.locks import clear_unheld, hold, locks_work, open_locked
 
 
 def _read_umask() -> int:
@@ -19,6 +24,9 @@ def _read_umask() -> int:
     os.umask(mask)
     return mask
 
+
+# Digits of a whole number in JSON; what counts bytes or operations has twenty.
+_DIGITS = 400
 
 # Read once, while nothing else runs: it can only be read by setting it.
 _UMASK = _read_umask()
@@ -36,21 +44,33 @@ def sha256_file(path: Path) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path``, flush it to the disk, then rename: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.partial-")
+    """Write ``data`` beside ``path``, flush it to the disk, then rename: readers see the old file or the new one.
+
+    What killed processes left of the same file is cleared away first.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` says where, and what was there is as it was.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_UMASK)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for rest in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
+            clear_unheld(rest)
+        file, beside = open_locked(path.parent, f".{path.name}.partial-")
+        try:
+            with file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(beside, 0o666 & ~_UMASK)
+                os.replace(beside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+        _sync_dir(path.parent)
+    except OSError as problem:
+        problem.filename, problem.filename2 = str(path), None
         raise
-    _sync_dir(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,10 +87,13 @@ def parse_json(text: str | bytes) -> Any:
     """Parse strict JSON.
 
     Raises:
-        ValueError: the text is no JSON, repeats a key, nests too deeply, or holds NaN or infinity.
+        ValueError: the text is no JSON, repeats a key, nests too deeply, or holds NaN, infinity or a number
+            that is too large.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError:
         raise ValueError("it nests too deeply") from None
 
@@ -101,34 +124,45 @@ def read_json(path: Path, *, what: str, error: type[MsdEdgeError], limit: int = 
 
 
 @contextlib.contextmanager
-def new_folder(final: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
+def new_folder(
+    final: Path,
+    *,
+    overwrite: bool,
+    marker: str,
+    work: str = "is writing this folder",
+    error: type[MsdEdgeError] = ConfigError,
+) -> Iterator[Path]:
     """Give a folder to fill that becomes ``final`` when the block ends well, and vanishes when it does not.
 
     An existing ``final`` is replaced only with ``overwrite``, only if it is of the same kind, and only once the new one
-    is complete. What a process that was killed left behind is cleared away first.
+    is complete. ``final`` is held meanwhile (see ``locks.hold``), and what a process that was killed left behind is
+    cleared away first.
 
     Args:
         final: where the folder is to be.
         overwrite: replace what is there.
         marker: the file that every folder of this kind holds (``manifest.json``).
+        work: what is done, told to a second process that wants to write there.
+        error: what that process is told it with.
 
     Raises:
         ConfigError: ``final`` exists and may not be replaced.
+        error: another process holds it.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    _recover(final)
-    refuse_existing(final, overwrite=overwrite, marker=marker)
-    work = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.partial-{os.getpid()}-"))
-    try:
-        yield work
-        os.chmod(work, 0o777 & ~_UMASK)
-        _sync_tree(work)
+    with hold(final, work=work, error=error):
+        _recover(final)
         refuse_existing(final, overwrite=overwrite, marker=marker)
-        _swap(work, final)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    _sync_dir(final.parent)
+        inside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.partial-{os.getpid()}-"))
+        try:
+            yield inside
+            os.chmod(inside, 0o777 & ~_UMASK)
+            _sync_tree(inside)
+            refuse_existing(final, overwrite=overwrite, marker=marker)
+            _swap(inside, final)
+        except BaseException:
+            shutil.rmtree(inside, ignore_errors=True)
+            raise
+        _sync_dir(final.parent)
 
 
 def refuse_existing(path: Path, *, overwrite: bool, marker: str | None = None) -> None:
@@ -158,12 +192,13 @@ def clear_partial(folder: Path) -> None:
 
 
 def _recover(final: Path) -> None:
+    """Clear away what killed processes left; whoever calls this holds ``final``, so that no living one works there."""
+    name = re.compile(rf"\.{re.escape(final.name)}\.(partial|old)-(\d+)-[^.]+")
     for path in final.parent.glob(f".{glob.escape(final.name)}.*-*-*"):
-        kind, _, rest = path.name.removeprefix(f".{final.name}.").partition("-")
-        owner = rest.partition("-")[0]
-        if kind not in ("partial", "old") or not owner.isdigit() or _alive(int(owner)):
+        match = name.fullmatch(path.name)
+        if match is None or not (locks_work() or not _alive(int(match[2]))):
             continue
-        if kind == "old" and not final.exists() and (path / "old").exists():
+        if match[1] == "old" and not final.exists() and (path / "old").exists():
             os.rename(path / "old", final)  # killed between the two renames of a swap
         shutil.rmtree(path, ignore_errors=True)
 
@@ -178,14 +213,18 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _swap(work: Path, final: Path) -> None:
+def _swap(new: Path, final: Path) -> None:
+    """Put ``new`` where ``final`` is, in one step where the system has one; what was there is removed afterwards."""
     if not final.exists():
-        os.rename(work, final)
+        os.rename(new, final)
+        return
+    if _exchange(new, final):
+        shutil.rmtree(new, ignore_errors=True)
         return
     aside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.old-{os.getpid()}-"))
     os.rename(final, aside / "old")
     try:
-        os.rename(work, final)
+        os.rename(new, final)
     except BaseException:
         os.rename(aside / "old", final)
         os.rmdir(aside)
@@ -193,11 +232,25 @@ def _swap(work: Path, final: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where the system or the disk cannot, and nothing has changed."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):  # an old C library
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
 def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
+    for path in [folder, *folder.rglob("*")]:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+        elif path.is_dir():
+            _sync_dir(path)
 
 
 def _sync_dir(folder: Path) -> None:
@@ -217,6 +270,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice!r} stands there twice")
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"{text[:20]}… has {len(text):,} digits, more than any number here")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """Files written whole or not at all, folders replaced only when they are ours, JSON without surprises."""
 
+import errno
 import json
 import os
 import subprocess
@@ -79,15 +80,41 @@ def dead_process() -> int:
     return done.pid
 
 
-def test_remains_of_a_killed_process_are_cleared_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
+def test_remains_of_killed_processes_are_cleared_and_nothing_else(tmp_path: Path) -> None:
     dead = tmp_path / f".bundle.partial-{dead_process()}-abc"
-    living = tmp_path / f".bundle.partial-{os.getpid()}-abc"
+    reused = tmp_path / f".bundle.partial-{os.getpid()}-abc"  # its number is another process's by now
     other = tmp_path / f".other.partial-{dead_process()}-abc"
-    for path in (dead, living, other):
+    longer = tmp_path / f".bundle.partial-1-b.partial-{dead_process()}-abc"  # of a bundle named `bundle.partial-1-b`
+    for path in (dead, reused, other, longer):
         path.mkdir()
     with new_folder(tmp_path / "bundle", overwrite=False, marker=MARKER) as work:
         fill(work)
-    assert names(tmp_path) == {"bundle", living.name, other.name}
+    assert names(tmp_path) == {"bundle", other.name, longer.name}
+
+
+def test_a_folder_in_the_making_is_nobody_elses(tmp_path: Path) -> None:
+    final = tmp_path / "bundle"
+    with new_folder(final, overwrite=False, marker=MARKER, work="is exporting to this bundle") as work:
+        fill(work)
+        with (
+            pytest.raises(BundleError, match=rf"bundle: process {os.getpid()} on .* is exporting to this bundle since"),
+            new_folder(final, overwrite=True, marker=MARKER, error=BundleError),
+        ):
+            pass
+    assert names(tmp_path) == {"bundle"}
+    assert names(final) == {MARKER}
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_an_old_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
+    if not exchange:
+        monkeypatch.setattr("msd_edge.files._exchange", lambda _one, _other: False)
+    final = tmp_path / "bundle"
+    for text in ("old", "new"):
+        with new_folder(final, overwrite=True, marker=MARKER) as work:
+            fill(work, text)
+    assert (final / MARKER).read_text() == "new"
+    assert names(tmp_path) == {"bundle"}
 
 
 def test_killed_between_the_two_renames_the_old_folder_comes_back(tmp_path: Path) -> None:
@@ -111,6 +138,32 @@ def test_a_file_is_replaced_whole_and_half_written_ones_are_cleared(tmp_path: Pa
     clear_partial(tmp_path)
     assert names(tmp_path) == {"state"}
     assert path.read_bytes() == b"new"
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "page [1].html"
+    (tmp_path / f".{path.name}.partial-zzz").write_bytes(b"ha")
+    (tmp_path / ".page 1.html.partial-zzz").write_bytes(b"another's")
+    write_bytes(path, b"whole")
+    assert names(tmp_path) == {path.name, ".page 1.html.partial-zzz"}
+
+
+def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    write_bytes(path, b"old")
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write_bytes(path, b"new")
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == {"state"}
 
 
 values = st.recursive(
