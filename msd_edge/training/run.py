@@ -5,13 +5,15 @@
     state.safetensors   everything needed to go on: weights, momentum, average, epoch
     metrics.jsonl       a line an epoch
 
-A state is written after the files it speaks of, so that a run stopped anywhere goes on from its last whole epoch.
+A run stopped anywhere goes on from its last whole epoch. Weights are written after the state, which holds the same
+ones, so that resuming can always write them again.
 """
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +26,14 @@ from torch import Tensor, nn
 from msd_edge.bundle.reader import explain
 from msd_edge.errors import CheckpointError
 from msd_edge.files import clear_partial, parse_json, read_json, write_bytes, write_json, write_text
+from msd_edge.locks import LOCK, hold_lock
 from msd_edge.models.build import SeparateExits, build_network
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.training.config import SCHEMA_VERSION, RunInfo, TrainConfig
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-LOCK = ".lock"
+# Folders inside that of a run which a new one is to replace: the new one in its first epoch; then, complete.
+_NEXT = ".next"
+_READY = ".ready"
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ class RunFolder:
     @property
     def info_path(self) -> Path:
         """Where the configuration is."""
-        return self.path / "run.json"
+        return self._at("run.json")
 
     @property
     def weights_path(self) -> Path:
         """Where the best weights are."""
-        return self.path / "model.safetensors"
+        return self._at("model.safetensors")
 
     @property
     def state_path(self) -> Path:
         """Where the resumable state is."""
-        return self.path / "state.safetensors"
+        return self._at("state.safetensors")
 
     @property
     def metrics_path(self) -> Path:
         """Where the metrics are."""
-        return self.path / "metrics.jsonl"
+        return self._at("metrics.jsonl")
 
     def read_info(self) -> RunInfo:
         """Read ``run.json``.
@@ -121,46 +121,79 @@ class RunFolder:
         except (SafetensorError, KeyError, ValueError, OSError) as problem:
             raise CheckpointError(f"{path}: damaged, or not written by msd-edge ({problem}).") from None
 
-    def clear(self) -> None:
-        """Remove what an earlier run left here; its configuration is replaced by the caller."""
+    def begin(self) -> "RunFolder":
+        """Return the folder that a new run is written to until ``commit``.
+
+        Where a run is already, that is a folder inside it: the old run stays until the new one can stand for itself.
+        """
+        if not self.info_path.exists():
+            self._clear()
+            return self
+        following = RunFolder(self.path / _NEXT)
+        following.path.mkdir()
+        return following
+
+    def commit(self) -> "RunFolder":
+        """Put a run that has finished its first epoch in the place of the one it replaces, and return its folder.
+
+        One renaming decides: before it the old run is there whole, after it the new one, wherever a process is killed.
+        """
+        if self.path.name != _NEXT:
+            return self
+        final = RunFolder(self.path.parent)
+        os.rename(self.path, final.path / _READY)
+        final._settle()
+        return final
+
+    def discard(self) -> None:
+        """Remove a run that has not finished an epoch, and its folder if nothing else is in it.
+
+        A run that it was to replace stays.
+        """
+        if (self.path / _NEXT).exists():
+            shutil.rmtree(self.path / _NEXT)
+            return
+        if self.metrics_path.exists():
+            return
+        self._clear()
+        self.info_path.unlink(missing_ok=True)
+
+    def _at(self, name: str) -> Path:
+        ready = self.path / _READY / name
+        return ready if ready.exists() else self.path / name
+
+    def _settle(self) -> None:
+        """Finish a replacement; a killed process may have begun it."""
+        ready = self.path / _READY
+        if not ready.is_dir():
+            return
+        for path in sorted(ready.iterdir()):
+            os.replace(path, self.path / path.name)
+        ready.rmdir()
+
+    def _clear(self) -> None:
         for path in (self.state_path, self.weights_path, self.metrics_path):
             path.unlink(missing_ok=True)
 
-    def discard(self) -> None:
-        """Remove a run that has not finished an epoch, and its folder if nothing else is in it."""
-        if self.state_path.exists():
-            return
-        self.clear()
-        self.info_path.unlink(missing_ok=True)
-        if [entry.name for entry in self.path.iterdir()] == [LOCK]:
-            (self.path / LOCK).unlink()
-            self.path.rmdir()
-
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder, so that no second process trains into it, and clear away half-written files.
+        """Hold the folder, so that no second process trains into it, and clear away what killed processes left.
 
-        Where the system has no ``flock`` (Windows) nothing is held.
+        A folder with nothing in it is removed at the end.
 
         Raises:
             CheckpointError: another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK).open("a+") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    file.seek(0)
-                    holder = file.read().strip() or "another process"
-                    raise CheckpointError(
-                        f"{self.path}: process {holder} is training into this run; wait for it."
-                    ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            clear_partial(self.path)
-            yield
+        try:
+            with hold_lock(self.path / LOCK, self.path, work="is training into this run", error=CheckpointError):
+                self._settle()
+                shutil.rmtree(self.path / _NEXT, ignore_errors=True)
+                clear_partial(self.path)
+                yield
+        finally:
+            with suppress(OSError):  # it holds a run
+                self.path.rmdir()
 
 
 def make_network(config: TrainConfig) -> MultiExitNetwork | SeparateExits:

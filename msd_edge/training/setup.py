@@ -17,6 +17,7 @@ from msd_edge.data.dataset import Dataset, hash_split
 from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError
+from msd_edge.locks import LOCK
 from msd_edge.models.branches import BranchKind
 from msd_edge.models.build import (
     ArchOption,
@@ -33,7 +34,7 @@ from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, 
 from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.precision import choose_precision
-from msd_edge.training.run import LOCK, RunFolder, load_trained
+from msd_edge.training.run import RunFolder, load_trained
 from msd_edge.training.trainer import Trainer, pick_device
 
 _LAYOUT_NOTE = (
@@ -278,13 +279,13 @@ def load_run_data(info: RunInfo, path: Path, data: str | None = None) -> Dataset
 def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
     """Make the trainer, settle the precision, then write ``run.json`` or take up the state.
 
-    A run that is replaced is removed only here, once the new one is able to start.
+    A run that is replaced stays until the new one has finished its first epoch.
 
     Returns:
         The trainer, the final configuration, and a few words on the precision.
 
     Raises:
-        CheckpointError: the state of a run to be resumed does not fit.
+        CheckpointError: the state of a run to be resumed does not fit, or the weights it began with are not in it.
     """
     folder, info = plan.folder, plan.info
     compute = info.config.compute
@@ -293,6 +294,11 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
     if plan.resumed:
         if folder.state_path.exists():
             trainer.resume()
+        elif info.config.start is not None:
+            raise CheckpointError(
+                f"{folder.path}: this run was stopped before it had taken over the weights of "
+                f"{info.config.start.source}; train it anew with --overwrite."
+            )
     else:
         precision, reason = choose_precision(compute.precision, trainer.device, trainer.probe_step())
         config = info.config.model_copy(update={"compute": compute.model_copy(update={"precision": precision})})
@@ -301,8 +307,10 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
         if plan.weights is not None and isinstance(trainer.network, MultiExitNetwork):
             load_single(trainer.network, plan.weights, name_classifier(info.config.network))
             trainer.restart_average()
-        folder.clear()
+        folder = trainer.folder = folder.begin()
     folder.write_info(info)
+    if not plan.resumed and plan.weights is not None:
+        trainer.save_state()
     return trainer, info, reason
 
 
@@ -314,8 +322,8 @@ def prepare_folder(path: Path, *, overwrite: bool) -> None:
     """
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: a file is there; --out names another folder.")
-    if not path.exists() or not any(entry.name != LOCK for entry in path.iterdir()):
-        return
+    if not path.exists() or all(entry.name == LOCK or ".partial-" in entry.name for entry in path.iterdir()):
+        return  # a process that was killed before it had begun leaves no more than these
     if not (path / "run.json").is_file():
         raise CheckpointError(f"{path}: this folder holds other things than a run; --out names another.")
     if not overwrite:

@@ -161,6 +161,8 @@ class Trainer:
             self.best_score, self.tau = float(facts["best_score"]), float(facts["tau"])
         except (KeyError, TypeError, ValueError):
             raise CheckpointError(f"{path}: it does not say which epoch it is of; it is no training state.") from None
+        if self.epoch and self.best_epoch == self.epoch:  # it may have been stopped between the two files
+            self._save_weights()
 
     def use_precision(self, config: TrainConfig) -> None:
         """Take over a configuration that differs in its precision only."""
@@ -281,11 +283,19 @@ class Trainer:
         return tuple(n / self.validation_size for n in correct)
 
     def _save(self, rows: list[dict[str, Any]]) -> None:
-        weights = self.network.state_dict()
-        kept = self.average if self.average is not None else weights
-        if self.best_epoch == self.epoch:
-            self.folder.write_tensors(self.folder.weights_path, kept, {"epoch": self.epoch})
         self.folder.write_metrics(rows)
+        self.save_state()
+        if self.best_epoch == self.epoch:
+            self._save_weights()
+        self.folder = self.folder.commit()
+
+    def _save_weights(self) -> None:
+        kept = self.average if self.average is not None else self.network.state_dict()
+        self.folder.write_tensors(self.folder.weights_path, kept, {"epoch": self.epoch})
+
+    def save_state(self) -> None:
+        """Write all that is needed to go on from here."""
+        weights = self.network.state_dict()
         tensors = {f"model/{name}": value for name, value in weights.items()}
         if self.adapters is not None:
             tensors |= {f"adapter/{name}": value for name, value in self.adapters.state_dict().items()}
