@@ -6,7 +6,7 @@
       BundleError
       RuntimeUnavailable
       DeviceError ─ NoDevice · AmbiguousDevice · AdbError · DeviceRunError
-      Interrupted
+      Interrupted · PeerLost
 
 A message is one sentence a person can act on: what is wrong, where (path, exit, segment), what to do.
 ``exit_code`` is what the command line returns: 1 work or a gate failed, 2 wrong usage or input, 3 a device problem,
@@ -98,3 +98,7 @@ class Interrupted(MsdEdgeError):
     """Long work was stopped with Ctrl-C and can be gone on with."""
 
     exit_code = 130
+
+
+class PeerLost(MsdEdgeError):
+    """Another process of the same job has died, has stopped, or cannot be reached."""
