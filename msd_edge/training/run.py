@@ -99,6 +99,10 @@ class RunFolder:
         """Replace ``metrics.jsonl``."""
         write_text(self.metrics_path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
+    def has_state(self) -> bool:
+        """Return whether there is a state to go on from."""
+        return self.state_path.exists()
+
     def write_tensors(self, path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write tensors with a JSON document in the file's header, whole or not at all."""
         flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
