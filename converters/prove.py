@@ -191,5 +191,7 @@ def _describe_drop(
     if tried:
         text += f"; keeping {tried} layers in float did not mend it"
     worst = max(drop.points for drop in drops)
-    advice = f"--max-drop {worst + 0.05:.1f} to accept it"
-    return f"{text}. Try {'' if fallback else '--fallback to keep the costliest layers in float, or '}{advice}."
+    ways = ["msd-edge train --resume RUN --qat-epochs 3", f"--max-drop {worst + 0.05:.1f} to accept it"]
+    if not fallback:
+        ways.insert(0, "--fallback to keep the costliest layers in float")
+    return f"{text}. Try {', '.join(ways[:-1])}, or {ways[-1]}."

@@ -35,6 +35,8 @@ Examples:
   msd-edge train --data photos/ --arch my_net.py:build --weights my_net.safetensors --freeze-trunk --exits 4
 
   msd-edge train --resume
+
+  msd-edge train --resume --qat-epochs 3
 """
 
 _EPOCHS = 30
@@ -92,6 +94,13 @@ def train(
     tau_squared: Annotated[bool, typer.Option(help="Distillation times tau squared.")] = True,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.99)] = 0.0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default 30; with --resume, a new total.")] = None,
+    qat_epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="So many more in int8 arithmetic, for a network that int8 costs too much."),
+    ] = None,
+    qat_lr: Annotated[
+        float, typer.Option(min=1e-6, max=1, help="Highest learning rate of those, as a share of --lr.")
+    ] = 0.05,
     batch_size: Annotated[int, typer.Option(min=2)] = 128,
     lr: Annotated[float, typer.Option(min=1e-9, help="Highest learning rate.")] = 0.1,
     momentum: Annotated[float, typer.Option(min=0, max=0.999)] = 0.9,
@@ -145,7 +154,7 @@ def train(
         path = run or out or common.newest(Path("runs"), "run.json", "run", "msd-edge train")
         where = common.resolve_source(data) if "data" in given else None
         device = compute if "compute" in given else None
-        plan = setup.plan_resume(RunFolder(path), epochs=epochs, device=device, data=where)
+        plan = setup.plan_resume(RunFolder(path), epochs=epochs, qat_epochs=qat_epochs, device=device, data=where)
     else:
         if run is not None:
             raise ConfigError(f"{run}: a run is named with --resume only; --out says where a new one goes.")
@@ -182,6 +191,8 @@ def train(
             ),
             optim=OptimConfig(
                 epochs=epochs or _EPOCHS,
+                qat_epochs=qat_epochs or 0,
+                qat_lr=qat_lr,
                 batch_size=batch_size,
                 lr=lr,
                 momentum=momentum,
@@ -224,7 +235,7 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
 
     with plan.folder.lock():
         trainer, info, reason = start_trainer(plan)
-        left = info.config.optim.epochs - trainer.epoch
+        left = info.config.optim.all_epochs - trainer.epoch
         if not as_json:
             common.facts([("compute", f"{info.config.compute.device} · {info.config.compute.precision} ({reason})")])
             if left == 0:
@@ -234,7 +245,7 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
         with common.progress(left * trainer.steps, "training") as bar:
 
             def on_step(epoch: int, step: int, steps: int) -> None:
-                bar.advance(1, f"epoch {epoch}/{info.config.optim.epochs} · step {step}/{steps}")
+                bar.advance(1, f"epoch {epoch}/{info.config.optim.all_epochs} · step {step}/{steps}")
 
             def on_epoch(report: "EpochReport") -> None:
                 bar.clear()
@@ -282,7 +293,9 @@ def _check_resume(given: set[str], run: Path | None, out: Path | None, config: P
         raise ConfigError("--resume goes on with the run's own settings; it does not take --config.")
     if run is not None and out is not None:
         raise ConfigError("--resume takes the run's folder once: as an argument or by --out.")
-    other = sorted(given - {"resume", "run", "out", "epochs", "compute", "data", "verbose", "dry_run", "as_json"})
+    other = sorted(
+        given - {"resume", "run", "out", "epochs", "qat_epochs", "compute", "data", "verbose", "dry_run", "as_json"}
+    )
     if other:
         names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in other)
         raise ConfigError(f"--resume goes on with the run's own settings; it does not take {names}.")
@@ -348,6 +361,7 @@ def _describe(plan: "Plan") -> None:
     last = plan.costs[-1]
     shares = ", ".join(f"{100 * cost.macs / last.macs:.0f}" for cost in plan.costs)
     loss, optim = config.loss, config.optim
+    epochs = f"{optim.epochs} epochs" + (f", {optim.qat_epochs} more in int8 arithmetic" if optim.qat_epochs else "")
     settings = "" if loss.method in ("joint", "single") else f" · α {loss.alpha:g} · τ {loss.tau:g}"
     if loss.method in FEATURE_METHODS:
         settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
@@ -366,7 +380,7 @@ def _describe(plan: "Plan") -> None:
             ),
             (
                 "method",
-                f"{loss.method}{settings} · {optim.epochs} epochs · batch {optim.batch_size} · "
+                f"{loss.method}{settings} · {epochs} · batch {optim.batch_size} · "
                 f"lr {optim.lr:g} {optim.schedule} · seed {config.seed}",
             ),
             ("run", f"{plan.folder.path} · stop with Ctrl-C, go on with --resume"),
@@ -384,7 +398,8 @@ def _print_epoch(report: "EpochReport") -> None:
     exits = "".join(f"  {100 * a:6.2f} " for a in report.accuracy)
     number = f"{report.epoch}/{report.epochs}"
     left = _clock(report.seconds * (report.epochs - report.epoch))
-    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {left}")
+    int8 = "   int8" if report.int8 else ""
+    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {left}{int8}")
 
 
 def _clock(seconds: float) -> str:

@@ -28,6 +28,8 @@ class OptimConfig(Model):
         warmup: share of all steps.
         freeze_trunk: trunk and last exit stay as they are, BatchNorm's statistics included; branches are trained, and
             the last exit's classifier where it is new.
+        qat_epochs: so many more, in which the network computes as its int8 files will.
+        qat_lr: their highest learning rate, as a share of ``lr``; it falls to 0 by half a cosine.
         ema: decay a step of an exponential moving average of the weights, which is then what is validated and kept;
             0: none.
     """
@@ -40,7 +42,14 @@ class OptimConfig(Model):
     schedule: Schedule = "cosine"
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     freeze_trunk: bool = False
+    qat_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
+    qat_lr: Annotated[float, Field(gt=0, le=1)] = 0.05
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def all_epochs(self) -> int:
+        """Epochs of both kinds."""
+        return self.epochs + self.qat_epochs
 
 
 class AugmentConfig(Model):

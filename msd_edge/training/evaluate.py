@@ -1,6 +1,7 @@
 """Accuracy of every exit on a split, counted exactly."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -8,29 +9,54 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from msd_edge.data.batches import Feeder
+from msd_edge.training.int8 import Int8Arithmetic
 
 
 def iterate_logits(
-    network: nn.Module, feeder: Feeder, size: int, *, batch_size: int = 256, dtype: torch.dtype = torch.float32
+    network: nn.Module,
+    feeder: Feeder,
+    size: int,
+    *,
+    batch_size: int = 256,
+    dtype: torch.dtype = torch.float32,
+    int8: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield logits (exits, batch, classes) and labels (batch,) over a whole split, in order, in evaluation mode."""
+    """Yield logits (exits, batch, classes) and labels (batch,) over a whole split, in order, in evaluation mode.
+
+    Args:
+        network: takes images (batch, C, H, W), gives logits (batch, classes) per exit.
+        feeder: of the split.
+        size: of the split.
+        batch_size: images at once.
+        dtype: number format where that is cheap.
+        int8: compute as int8 files do, in float32.
+    """
     training = network.training
     network.eval()
     try:
         for images, labels in feeder.batches(np.arange(size), batch_size):
-            with torch.inference_mode(), torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-                logits = torch.stack([a.float() for a in network(images.float())])
+            faster = dtype != torch.float32 and not int8
+            with torch.inference_mode(), torch.autocast(images.device.type, dtype, enabled=faster):
+                with Int8Arithmetic() if int8 else nullcontext():
+                    found = network(images.float())
+                logits = torch.stack([a.float() for a in found])
             yield logits, labels
     finally:
         network.train(training)
 
 
 def count_correct(
-    network: nn.Module, feeder: Feeder, size: int, *, batch_size: int = 256, dtype: torch.dtype = torch.float32
+    network: nn.Module,
+    feeder: Feeder,
+    size: int,
+    *,
+    batch_size: int = 256,
+    dtype: torch.dtype = torch.float32,
+    int8: bool = False,
 ) -> tuple[int, ...]:
-    """Return how many of ``size`` images each exit classifies rightly."""
+    """Return how many of ``size`` images each exit classifies rightly; arguments as for ``iterate_logits``."""
     total: Tensor | None = None
-    for logits, labels in iterate_logits(network, feeder, size, batch_size=batch_size, dtype=dtype):
+    for logits, labels in iterate_logits(network, feeder, size, batch_size=batch_size, dtype=dtype, int8=int8):
         right = (logits.argmax(-1) == labels).sum(-1)
         total = right if total is None else total + right
     return () if total is None else tuple(int(n) for n in total)

@@ -5,6 +5,11 @@ import math
 from msd_edge.training.config import Schedule
 
 
+def fine_tuning_rate(peak: float, step: int, steps: int) -> float:
+    """Return the learning rate of ``step`` (0-based) out of ``steps``: from ``peak`` to nearly 0 by half a cosine."""
+    return learning_rate("cosine", peak, 0, step, steps)
+
+
 def learning_rate(schedule: Schedule, peak: float, warmup: float, step: int, steps: int) -> float:
     """Return the learning rate of ``step`` (0-based) out of ``steps``.
 

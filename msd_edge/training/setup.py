@@ -219,7 +219,12 @@ def _hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def plan_resume(
-    folder: RunFolder, *, epochs: int | None = None, device: str | None = None, data: str | None = None
+    folder: RunFolder,
+    *,
+    epochs: int | None = None,
+    qat_epochs: int | None = None,
+    device: str | None = None,
+    data: str | None = None,
 ) -> Plan:
     """Load a run's own configuration and data, to go on with it.
 
@@ -227,21 +232,23 @@ def plan_resume(
         folder: the run.
         epochs: a new number of epochs, or None for the run's own. The learning rate then follows the new schedule
             from the epoch reached.
+        qat_epochs: a new number of epochs in int8 arithmetic behind them, or None for the run's own.
         device: auto, cpu or cuda where it is not to be the run's own; the weights then differ by rounding.
         data: where the data is now, if it has moved.
 
     Raises:
         CheckpointError: the run is missing or damaged.
         DataError: the data is not what it was.
-        ConfigError: fewer epochs than are done, or no such device here.
+        ConfigError: fewer epochs than are done, more in float once int8 arithmetic has begun, or no such device here.
     """
     info = folder.read_info()
     config = info.config
-    if epochs is not None:
-        done = len(folder.read_metrics())
-        if epochs < done:
-            raise ConfigError(f"--epochs {epochs}: {folder.path} has trained {done} epochs already.")
-        config = config.model_copy(update={"optim": config.optim.model_copy(update={"epochs": epochs})})
+    optim = config.optim
+    wanted = {"epochs": epochs, "qat_epochs": qat_epochs}
+    optim = optim.model_copy(update={name: value for name, value in wanted.items() if value is not None})
+    if optim != config.optim:
+        _check_epochs(folder, config.optim, optim)
+        config = config.model_copy(update={"optim": optim})
     chosen = pick_device(device or config.compute.device)
     config = config.model_copy(update={"compute": config.compute.model_copy(update={"device": chosen.type})})
     dataset = load_run_data(info, folder.path, data)
@@ -250,6 +257,27 @@ def plan_resume(
     info = info.model_copy(update={"config": config})
     network = build_network(config.network)
     return Plan(folder, info, dataset, network, measure_costs(network), resumed=True)
+
+
+def _check_epochs(folder: RunFolder, before: OptimConfig, now: OptimConfig) -> None:
+    """Raise if a run cannot go on with a new number of epochs.
+
+    Raises:
+        ConfigError: more are trained already, or float ones would be added behind those in int8 arithmetic.
+    """
+    done = len(folder.read_metrics())
+    quantized = max(0, done - before.epochs)
+    if quantized and now.epochs != before.epochs:
+        raise ConfigError(
+            f"--epochs {now.epochs}: {folder.path} has trained {quantized} epochs in int8 arithmetic behind its "
+            f"{before.epochs}; --qat-epochs gives it more of these."
+        )
+    for option, wanted, trained in (
+        ("--epochs", now.epochs, min(done, before.epochs)),
+        ("--qat-epochs", now.qat_epochs, quantized),
+    ):
+        if wanted < trained:
+            raise ConfigError(f"{option} {wanted}: {folder.path} has trained {trained} epochs already.")
 
 
 def load_run_data(info: RunInfo, path: Path, data: str | None = None) -> Dataset:

@@ -18,9 +18,10 @@ from msd_edge.models.pretrained import frozen_parts
 from msd_edge.training.adapters import make_adapters
 from msd_edge.training.config import TrainConfig
 from msd_edge.training.evaluate import count_correct
+from msd_edge.training.int8 import Int8Arithmetic
 from msd_edge.training.methods import FEATURE_METHODS, Terms, compute_loss
 from msd_edge.training.run import RunFolder, load_weights, make_network
-from msd_edge.training.schedule import learning_rate
+from msd_edge.training.schedule import fine_tuning_rate, learning_rate
 
 _MIX = 0x9E3779B97F4A7C15
 _ADAPTER = "adapter"
@@ -32,6 +33,7 @@ class EpochReport:
 
     Attributes:
         epoch: 1-based; ``epochs`` of them in all.
+        int8: whether it was one of those in int8 arithmetic; ``accuracy`` is then that of this arithmetic.
         loss: the total, mean over steps.
         losses: cross-entropy of every exit on the training images.
         distillation, features: the other terms, unweighted.
@@ -39,11 +41,12 @@ class EpochReport:
         accuracy: of every exit on the calibration split.
         speed: training images a second, validation not counted.
         seconds: of the whole epoch.
-        best_epoch: the best one so far, by the mean accuracy of all exits.
+        best_epoch: the best one so far, by the mean accuracy of all exits; with epochs in int8 arithmetic, of those.
     """
 
     epoch: int
     epochs: int
+    int8: bool
     loss: float
     losses: tuple[float, ...]
     distillation: float
@@ -122,7 +125,7 @@ class Trainer:
             MsdEdgeError: the loss is no longer a number.
         """
         rows = [row for row in self.folder.read_metrics() if row["epoch"] <= self.epoch]
-        while self.epoch < self.config.optim.epochs:
+        while self.epoch < self.config.optim.all_epochs:
             report = self._run_epoch(on_step)
             rows.append(report.to_json())
             self._save(rows)
@@ -155,14 +158,18 @@ class Trainer:
             if self.average.keys() != groups["average"].keys():
                 raise CheckpointError(f"{path}: this run was trained without --ema; it cannot go on with it.")
             for name, tensor in groups["average"].items():
+                if self.average[name].shape != tensor.shape:
+                    raise CheckpointError(f"{path}: the average of {name} does not fit this network.")
                 self.average[name].copy_(tensor)
         try:
             self.epoch, self.best_epoch = int(facts["epoch"]), int(facts["best_epoch"])
             self.best_score, self.tau = float(facts["best_score"]), float(facts["tau"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise CheckpointError(f"{path}: it does not say which epoch it is of; it is no training state.") from None
         if self.epoch and self.best_epoch == self.epoch:  # it may have been stopped between the two files
             self._save_weights()
+        if not 1 <= self.best_epoch <= self.epoch:
+            raise CheckpointError(f"{path}: epoch {self.epoch} with its best at {self.best_epoch} cannot be.")
 
     def use_precision(self, config: TrainConfig) -> None:
         """Take over a configuration that differs in its precision only."""
@@ -191,6 +198,11 @@ class Trainer:
 
         return step
 
+    @property
+    def _int8(self) -> bool:
+        """Whether this epoch is one of those in int8 arithmetic."""
+        return self.epoch >= self.config.optim.epochs
+
     def _run_epoch(self, on_step: Callable[[int, int, int], None]) -> EpochReport:
         config = self.config.optim
         start = time.perf_counter()
@@ -198,16 +210,16 @@ class Trainer:
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         order = epoch_order(self.train_size, self.config.seed, self.epoch)
-        progress = self.epoch / config.epochs
+        progress = min(1.0, self.epoch / config.epochs)
+        dtype = torch.float32 if self._int8 else self.dtype
         sums = torch.zeros(3 + self.network.exits, device=self.device)
         lr = 0.0
         self._train_mode()
         for step, (images, labels) in enumerate(self.training.batches(order, config.batch_size)):
-            number = self.epoch * self.steps + step
-            lr = learning_rate(config.schedule, config.lr, config.warmup, number, config.epochs * self.steps)
+            lr = self._rate(step)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            terms = self._loss(augment(images, self.augmentation, generator), labels, progress, self.dtype)
+            terms = self._loss(augment(images, self.augmentation, generator), labels, progress, dtype)
             self.optimizer.zero_grad()
             terms.total.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -224,15 +236,17 @@ class Trainer:
                 "start anew with a lower --lr."
             )
         accuracy = self._validate()
+        int8, first = self._int8, self.epoch == config.epochs
         self.epoch += 1
         score = sum(accuracy) / len(accuracy)
-        if score >= self.best_score:
+        if score >= self.best_score or first:  # what int8 arithmetic gives is not compared with what float gave
             self.best_score, self.best_epoch = score, self.epoch
         speed = self.train_size / (trained - start)
         seconds = time.perf_counter() - start
         return EpochReport(
             epoch=self.epoch,
-            epochs=config.epochs,
+            epochs=config.all_epochs,
+            int8=int8,
             loss=loss,
             losses=tuple(losses),
             distillation=distilled,
@@ -245,15 +259,30 @@ class Trainer:
             best_epoch=self.best_epoch,
         )
 
+    def _rate(self, step: int) -> float:
+        """Return the learning rate of a step of this epoch."""
+        config = self.config.optim
+        number = self.epoch * self.steps + step
+        if not self._int8:
+            return learning_rate(config.schedule, config.lr, config.warmup, number, config.epochs * self.steps)
+        number -= config.epochs * self.steps
+        return fine_tuning_rate(config.lr * config.qat_lr, number, config.qat_epochs * self.steps)
+
     def _loss(self, images: Tensor, labels: Tensor, progress: float, dtype: torch.dtype) -> Terms:
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-            logits, features = self.forward(images.to(torch.float32, memory_format=self.layout))
+        images = images.to(torch.float32, memory_format=self.layout)
+        if self._int8:
+            with Int8Arithmetic():
+                logits, features = self.network.forward_features(images)
+        else:
+            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                logits, features = self.forward(images)
         if self.adapters is not None:
             features = self.adapters([f.float() for f in features])
         return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau)
 
     def _train_mode(self) -> None:
-        self.network.train()
+        # int8 files have BatchNorm as it was trained.
+        self.network.train(not self._int8)
         for part in self.frozen:
             part.eval()
 
@@ -277,7 +306,7 @@ class Trainer:
         kept = _copy_state(self.network) if self.average is not None else None
         if self.average is not None:
             self.network.load_state_dict(self.average)
-        correct = count_correct(self.network, self.validation, self.validation_size, dtype=self.dtype)
+        correct = count_correct(self.network, self.validation, self.validation_size, dtype=self.dtype, int8=self._int8)
         if kept is not None:
             self.network.load_state_dict(kept)
         return tuple(n / self.validation_size for n in correct)

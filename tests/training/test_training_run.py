@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(data: Path, **changes: object) -> TrainOptions:
     optim = {"epochs": 4, "batch_size": 16, "lr": 0.1} | {
-        k: changes.pop(k) for k in ("epochs", "ema", "batch_size", "lr") if k in changes
+        k: changes.pop(k) for k in ("epochs", "qat_epochs", "ema", "batch_size", "lr") if k in changes
     }
     loss = changes.pop("loss", LossConfig())
     base: dict[str, object] = {
@@ -131,6 +131,40 @@ def test_more_epochs_go_on_from_where_it_ended(data: Path, tmp_path: Path) -> No
     assert [r.epoch for r in reports] == [3, 4]
     with pytest.raises(ConfigError, match="has trained 4 epochs"):
         plan_resume(folder, epochs=3)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_epochs_in_int8_arithmetic_follow_and_are_what_is_kept(data: Path, tmp_path: Path, ema: float) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    reports = run(plan_run(options(data, ema=ema, epochs=3, qat_epochs=2), whole))
+    assert [report.int8 for report in reports] == [False, False, False, True, True]
+    assert reports[3].lr < 0.05 * 0.1 < reports[0].lr
+    assert load_trained(whole)[2] in (4, 5)
+    run(plan_run(options(data, ema=ema, epochs=3, qat_epochs=2), halves), stop_after=4)
+    run(plan_resume(RunFolder(halves)))
+    for name in ("model.safetensors", "state.safetensors"):
+        assert (whole / name).read_bytes() == (halves / name).read_bytes(), name
+
+
+def test_a_trained_run_takes_epochs_in_int8_arithmetic(data: Path, tmp_path: Path) -> None:
+    run(plan_run(options(data, epochs=3), tmp_path / "run"))
+    before, _, _ = load_trained(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert [(r.epoch, r.int8) for r in run(plan_resume(folder, qat_epochs=2))] == [(4, True), (5, True)]
+    after, info, _ = load_trained(tmp_path / "run")
+    assert (info.config.optim.epochs, info.config.optim.qat_epochs) == (3, 2)
+    # BatchNorm's statistics are those that it was trained with, and so are those of the last epoch in float.
+    kept = folder.read_tensors(folder.state_path)[0]
+    for name, value in after.state_dict().items():
+        if "running" in name:
+            assert torch.equal(value, kept[f"model/{name}"])
+        elif value.dim() > 1:
+            assert not torch.equal(value, before.state_dict()[name])
+    with pytest.raises(ConfigError, match=r"--epochs 5: .* has trained 2 epochs in int8 arithmetic behind its 3"):
+        plan_resume(folder, epochs=5)
+    with pytest.raises(ConfigError, match=r"--qat-epochs 1: .* has trained 2 epochs already"):
+        plan_resume(folder, qat_epochs=1)
+    assert [r.epoch for r in run(plan_resume(folder, qat_epochs=3))] == [6]
 
 
 def test_an_odd_image_at_the_end_joins_the_last_batch(data: Path, tmp_path: Path) -> None:
