@@ -44,7 +44,7 @@ ROWS = (
     Row("resnet20"),
     Row("resnet10", 16),
     Row("seresnet20"),
-    Row("resnext29-2x8d"),
+    Row("resnext11-2x8d"),
     Row("preresnet20"),
     Row("wrn-16-2"),
     Row("vgg11", 16),
