@@ -16,11 +16,12 @@ from msd_edge.bundle.reader import Bundle
 from msd_edge.bundle.writer import replace_calibration
 from msd_edge.data.dataset import Dataset, ImageSet
 from msd_edge.data.select import select_images
-from msd_edge.errors import ConfigError, DataError
+from msd_edge.errors import BundleError, ConfigError, DataError
 from msd_edge.exits.fit import fit_calibration
 from msd_edge.exits.limits import sharpest, unreachable
 from msd_edge.exits.metrics import Labels
 from msd_edge.exits.rules import RULES, Floats
+from msd_edge.locks import hold
 from msd_edge.runtime.cascade import rule_of
 from msd_edge.runtime.chain import Chain
 from msd_edge.runtime.open import choose_runtime
@@ -147,11 +148,18 @@ def calibrate_bundle(
         on_step: called with progress.
 
     Raises:
-        BundleError: a file is damaged, or the bundle was changed meanwhile.
+        BundleError: a file is damaged, the bundle was changed meanwhile, or another process holds it.
         ConfigError: a variant that was named, or every variant, cannot meet the wish: the message says what can.
         DataError: outputs are not finite.
         RuntimeUnavailable: a runtime is missing or cannot run a file.
     """
+    with hold(bundle.path, work="is calibrating this bundle", error=BundleError):
+        return _calibrate(bundle, dataset, plan, options, on_step)
+
+
+def _calibrate(
+    bundle: Bundle, dataset: Dataset, plan: CalibratePlan, options: CalibrateOptions, on_step: OnStep
+) -> CalibrateOutcome:
     macs = [info.chain_macs for info in bundle.manifest.exits]
     labels = dataset.calibration.labels[plan.places]
     found: dict[str, Calibration] = {}

@@ -3,7 +3,6 @@
 import base64
 import functools
 import io
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from msd_edge.bundle.reader import Bundle
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError, DataError
+from msd_edge.locks import scratch_folder
 from msd_edge.runtime.open import RUNTIMES
 
 _EXAMPLES = 4  # an exit, at each operating point
@@ -157,8 +157,7 @@ def run_bench(
     """
     labels = tuple(int(label) for label in dataset.test.labels[plan.places])
     reports: list[Report] = []
-    with tempfile.TemporaryDirectory(prefix="msd-edge-bench-") as name:
-        folder = Path(name)
+    with scratch_folder("msd-edge-bench-") as folder:
         store_images(dataset.test, plan.places, dataset.image_shape, folder / "images.npy")
         for variant in plan.variants:
             job = Job(

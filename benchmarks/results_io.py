@@ -1,6 +1,7 @@
 """Results on disk: a small file for reading, and beside it every single time that was taken."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ def raw_path(path: Path) -> Path:
 
 
 def write_results(path: Path, results: Results, raw: Raw) -> Results:
-    """Write results and raw timings, each whole or not at all; a failure leaves no new file behind.
+    """Write results and raw timings, both or neither; a failure leaves no new file behind and keeps the old ones.
 
     Args:
         path: ends in ``.json``.
@@ -57,16 +58,16 @@ def write_results(path: Path, results: Results, raw: Raw) -> Results:
     check_path(path)
     beside = raw_path(path)
     results = results.model_copy(update={"raw": beside.name})
-    fresh = not beside.exists()
-    # Raw timings first: whoever sees the results finds them there.
-    write_bytes(beside, raw.model_dump_json().encode() + b"\n")
+    # The results decide: until they are there the old pair stands, then `read_raw` finds the new timings either way.
+    following = _following(beside)
+    write_bytes(following, raw.model_dump_json().encode() + b"\n")
     try:
         write_json(path, results.model_dump(mode="json"))
     except BaseException:
-        if fresh:
-            with contextlib.suppress(OSError):
-                beside.unlink()
+        with contextlib.suppress(OSError):
+            following.unlink()
         raise
+    os.replace(following, beside)
     return results
 
 
@@ -105,14 +106,27 @@ def read_raw(path: Path, results: Results) -> Raw:
         ConfigError: they are missing, damaged, or belong to other results.
     """
     beside = path.with_name(results.raw) if results.raw else raw_path(path)
-    value = read_json(beside, what="raw-timings file", error=ConfigError, limit=_RAW_LIMIT)
-    try:
-        raw = Raw.model_validate(value)
-    except ValidationError as problem:
-        raise ConfigError(f"{beside}: {explain(problem)}.") from None
+    if _following(beside).is_file():  # a bench was killed between the two files
+        raw = _load_raw(_following(beside))
+        if raw.created == results.created:
+            return raw
+    raw = _load_raw(beside)
     if raw.created != results.created:
         raise ConfigError(f"{beside}: these raw timings belong to other results than {path}; run the bench again.")
     return raw
+
+
+def _following(beside: Path) -> Path:
+    """Return where raw timings lie whose results are being written."""
+    return beside.with_name(f".{beside.name}.next")
+
+
+def _load_raw(file: Path) -> Raw:
+    value = read_json(file, what="raw-timings file", error=ConfigError, limit=_RAW_LIMIT)
+    try:
+        return Raw.model_validate(value)
+    except ValidationError as problem:
+        raise ConfigError(f"{file}: {explain(problem)}.") from None
 
 
 def results_schema() -> dict[str, Any]:

@@ -9,7 +9,6 @@ import gc
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -19,12 +18,14 @@ from pydantic import Field, ValidationError
 from msd_edge import errors
 from msd_edge.benchmarks import environment
 from msd_edge.benchmarks.devices.cpu import worker_environment
+from msd_edge.benchmarks.devices.processes import leave_with_parent
 from msd_edge.bundle.golden import read_golden
 from msd_edge.bundle.manifest import ExitFile, LatencySource, RuleName
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import BundleError, ConfigError, DeviceRunError, MsdEdgeError
 from msd_edge.exits.rules import ExitRule, Floats, never
 from msd_edge.files import write_text
+from msd_edge.locks import scratch_folder
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.open import open_session
 from msd_edge.runtime.preprocess import Image
@@ -104,8 +105,8 @@ def time_exits(
 
 
 def _ask(bundle: Bundle, variant: str, rule: RuleName, *, threads: int, seconds: float, alone: bool) -> TimesReport:
-    with tempfile.TemporaryDirectory(prefix="msd-edge-times-") as name:
-        report = Path(name) / "times.json"
+    with scratch_folder("msd-edge-times-") as folder:
+        report = folder / "times.json"
         job = TimesJob(
             bundle=str(bundle.path.resolve()),
             manifest_sha256=bundle.manifest_sha256,
@@ -221,6 +222,7 @@ def _run_once(chain: Chain, rule: ExitRule, image: Image) -> list[float]:
 
 def main() -> int:
     """Do the job on standard input; an error goes into the report."""
+    leave_with_parent()
     text = sys.stdin.buffer.read()
     try:
         job = TimesJob.model_validate_json(text)

@@ -7,13 +7,12 @@ whole. Thread counts come through the environment and the job. Torch is not impo
 import contextlib
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable
 
 import numpy as np
 from pydantic import ValidationError
 
+from msd_edge.benchmarks.devices.processes import leave_with_parent
 from msd_edge.benchmarks.job import Job, Step
 from msd_edge.bundle.reader import explain, read_bundle
 from msd_edge.errors import BundleError, ConfigError, MsdEdgeError
@@ -27,7 +26,7 @@ def main() -> int:
         0, or the exit code of the error that is told on both streams.
     """
     say = _take_stdout()
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    leave_with_parent()
     try:
         _work(sys.stdin.buffer.read(), say)
     except MsdEdgeError as error:
@@ -35,13 +34,6 @@ def main() -> int:
         say(Step(error=type(error).__name__, message=str(error)))
         return error.exit_code
     return 0
-
-
-def _leave_with_parent(parent: int) -> None:
-    """End this process when the one that started it is gone: killed with -9 it cannot stop its worker."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _work(text: bytes, say: Callable[[Step], None]) -> None:

@@ -33,7 +33,7 @@ from msd_edge.converters.prove import ProvenVariant, Prover
 from msd_edge.data.batches import Feeder
 from msd_edge.data.dataset import Dataset, Images, ImageSet, MemorySet
 from msd_edge.data.select import select_images
-from msd_edge.errors import DataError
+from msd_edge.errors import BundleError, DataError
 from msd_edge.files import new_folder, refuse_existing, sha256_bytes, sha256_file
 from msd_edge.models.build import measure_costs
 from msd_edge.models.network import MultiExitNetwork
@@ -126,7 +126,13 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
     step("loading the data")
     dataset = load_run_data(info, run, options.data)
     # The folder is made before the long work, so that a place that cannot be written to is known at once.
-    with new_folder(options.out, overwrite=options.overwrite, marker=MANIFEST) as folder:
+    with new_folder(
+        options.out,
+        overwrite=options.overwrite,
+        marker=MANIFEST,
+        work="is exporting to this bundle",
+        error=BundleError,
+    ) as folder:
         manifest = _fill(folder, run, info, dataset, network, options, pairs, step)
     return Exported(options.out, manifest)
 

@@ -15,7 +15,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from msd_edge.benchmarks import environment
-from msd_edge.benchmarks.devices.processes import error_class, hold_interrupts, parse_step, pump_lines
+from msd_edge.benchmarks.devices.processes import PARENT, error_class, hold_interrupts, parse_step, pump_lines
 from msd_edge.benchmarks.job import Job, Report, Step
 from msd_edge.benchmarks.results import Circumstances, Device
 from msd_edge.bundle.manifest import Variant
@@ -198,6 +198,7 @@ def worker_environment(threads: int) -> dict[str, str]:
         **thread_variables(threads),
         "ORT_DISABLE_TELEMETRY": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        PARENT: str(os.getpid()),
         # What this process finds, the worker finds, whatever lies in the current folder.
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }

@@ -1,9 +1,11 @@
 """What devices share that start and stop processes."""
 
 import contextlib
+import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -12,6 +14,23 @@ from pydantic import ValidationError
 from msd_edge import errors
 from msd_edge.benchmarks.job import Step
 from msd_edge.errors import DeviceRunError, MsdEdgeError
+
+
+# Tells a worker whose it is: by the time it can ask, the one that started it may be gone.
+PARENT = "MSD_EDGE_PARENT"
+
+
+def leave_with_parent() -> None:
+    """From now on end this process when the one that started it is gone: killed with -9 it cannot stop its workers."""
+    told = os.environ.get(PARENT, "")
+    parent = int(told) if told.isascii() and told.isdigit() else os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -134,6 +134,7 @@ def _bench(
     from msd_edge.benchmarks.results_io import check_path, raw_path, write_results
     from msd_edge.bundle.reader import read_bundle
     from msd_edge.files import refuse_existing
+    from msd_edge.locks import hold
 
     chosen = common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export") if bundle is None else bundle
     opened = read_bundle(chosen)
@@ -151,7 +152,12 @@ def _bench(
         if json:
             common.say_json({"bundle": str(chosen), "out": str(target), **plan_json(plan, options)})
         return
-    with common.progress(len(plan.variants) * len(plan.places), "starting") as bar:
+    # Held before it is measured, so that a place that cannot be written to is known at once.
+    with (
+        hold(target, work="is benching into these results"),
+        common.progress(len(plan.variants) * len(plan.places), "starting") as bar,
+    ):
+        refuse_existing(target, overwrite=overwrite)
 
         def show(name: str, step: "Step") -> None:
             place = [each.name for each in plan.variants].index(name)
@@ -162,10 +168,10 @@ def _bench(
             results, raw = run_bench(opened, dataset, plan, options, where, show)
         finally:
             log = _keep_log(where, target)
-    if log is not None and results.circumstances is not None:
-        kept = results.circumstances.model_copy(update={"log": log.name})
-        results = results.model_copy(update={"circumstances": kept})
-    results = write_results(target, results, raw)
+        if log is not None and results.circumstances is not None:
+            kept = results.circumstances.model_copy(update={"log": log.name})
+            results = results.model_copy(update={"circumstances": kept})
+        results = write_results(target, results, raw)
     if json:
         common.say_json(results.model_dump(mode="json"))
     else:

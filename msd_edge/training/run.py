@@ -134,6 +134,7 @@ class RunFolder:
             self._clear()
             return self
         following = RunFolder(self.path / _NEXT)
+        shutil.rmtree(following.path, ignore_errors=True)
         following.path.mkdir()
         return following
 
