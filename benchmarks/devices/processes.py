@@ -15,7 +15,6 @@ from msd_edge import errors
 from msd_edge.benchmarks.job import Step
 from msd_edge.errors import DeviceRunError, MsdEdgeError
 
-
 # Tells a worker whose it is: by the time it can ask, the one that started it may be gone.
 PARENT = "MSD_EDGE_PARENT"
 
