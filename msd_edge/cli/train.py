@@ -261,6 +261,11 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                 raise
             except KeyboardInterrupt:
                 bar.clear()
+                if trainer.folder.path != plan.folder.path:
+                    plan.folder.discard()
+                    raise Interrupted(
+                        f"stopped in the first epoch; the run that was in {plan.folder.path} is there as it was."
+                    ) from None
                 raise Interrupted(
                     f"stopped after epoch {trainer.epoch}; `msd-edge train --resume {plan.folder.path}` goes on."
                 ) from None
