@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.known_networks import DOCUMENT, replace_list
 
 DOCS = Path(__file__).parent.parent / "docs"
 SNIPPETS = [
@@ -21,3 +22,8 @@ def test_a_snippet_runs(path, number, code, tmp_path, monkeypatch):
 
 def test_there_are_snippets():
     assert any(path.name == "networks.md" for path, _, _ in SNIPPETS)
+
+
+def test_the_list_of_networks_is_that_of_the_tests():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert text == replace_list(text), "from tests/: python -m support.known_networks"

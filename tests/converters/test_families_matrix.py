@@ -1,6 +1,6 @@
 """Every family through both converters, float32 and int8: what the files compute, and what they hold.
 
-Exceptions stand in two tables, ``ALLOWED`` and ``LEFT``.
+Networks and exceptions stand in ``support/known_networks.py``, from which the documentation's list is written.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
+from support.known_networks import ALLOWED, CONVERTED, LEFT, family_of
 from support.onnx_layers import integer_layers
 from torch import nn
 
@@ -28,34 +29,7 @@ from msd_edge.runtime.open import open_session
 
 HEIGHT, BREADTH = 32, 28
 IMAGES = np.random.default_rng(3).integers(0, 256, (16, HEIGHT, BREADTH, 3), dtype=np.uint8)
-# One of each family, and of each kind of block.
-ARCHS = (
-    "resnet8",
-    "seresnet8",
-    "resnext11-2x64d",
-    "preresnet8",
-    "wrn-10-2",
-    "vgg11",
-    "densenet-bc-10-12",
-    "mobilenetv1",
-    "mobilenetv2",
-    "mobilenetv3-small",
-    "efficientnet-b0",
-    "efficientnet-lite0",
-    "shufflenetv2-0.5",
-    "regnetx-200mf",
-    "regnety-200mf",
-    "airbench",
-)
 STRAYS = {"TRANSPOSE", "Transpose", "DEQUANTIZE", "QUANTIZE"}
-# {(family, target): operators of STRAYS that int8 files may hold}. A QUANTIZE is from int8 to int8 in each case: it
-# brings the parts of a concatenation to one scale.
-ALLOWED: dict[tuple[str, Target], set[str]] = {
-    ("DenseNet-BC", "tflite"): {"QUANTIZE"},
-    ("ShuffleNetV2", "tflite"): {"QUANTIZE"},
-}
-# {family: operators of int8 TFLite files that XNNPACK does not take}.
-LEFT: dict[str, set[str]] = {}
 # Off from the network at most, as a share of the range of the logits.
 LARGEST = {"float32": 1e-4, "int8": 0.2}
 MEAN = {"float32": 1e-5, "int8": 0.04}
@@ -67,10 +41,6 @@ class Converted:
     target: Target
     variants: tuple[ConvertedVariant, ...]
     expected: NDArray[np.float32]
-
-
-def family_of(arch: str) -> str:
-    return next(family.title for family in FAMILIES if family.has_arch(arch))
 
 
 def small(arch: str) -> MultiExitNetwork:
@@ -92,7 +62,7 @@ def small(arch: str) -> MultiExitNetwork:
     return network.eval()
 
 
-@pytest.fixture(scope="module", params=[(arch, target) for arch in ARCHS for target in ("tflite", "onnx")], ids=str)
+@pytest.fixture(scope="module", params=[(arch, target) for arch in CONVERTED for target in ("tflite", "onnx")], ids=str)
 def converted(request: pytest.FixtureRequest) -> Converted:
     arch, target = request.param
     network = small(arch)
@@ -105,7 +75,7 @@ def converted(request: pytest.FixtureRequest) -> Converted:
 
 def test_every_family_is_converted() -> None:
     for family in FAMILIES:
-        assert any(family.has_arch(arch) for arch in ARCHS), family.title
+        assert any(family.has_arch(arch) for arch in CONVERTED), family.title
 
 
 @pytest.mark.slow
@@ -123,7 +93,7 @@ def test_segments_compute_what_the_network_computes(converted: Converted) -> Non
 
 @pytest.mark.slow
 def test_nothing_is_cast_or_turned_around(converted: Converted) -> None:
-    allowed = ALLOWED.get((family_of(converted.arch), converted.target), set())
+    allowed = ALLOWED.get((family_of(converted.arch).title, converted.target), set())
     for variant in converted.variants:
         for file in (*variant.segments, *variant.exits):
             found = STRAYS & file.operators.keys()
@@ -152,7 +122,7 @@ def test_kernels_take_every_operator_of_an_int8_file(converted: Converted) -> No
     _, int8 = converted.variants
     for file in int8.segments:
         if converted.target == "tflite":
-            assert left_by_xnnpack(file.data) <= LEFT.get(family_of(converted.arch), set())
+            assert left_by_xnnpack(file.data) <= LEFT.get(family_of(converted.arch).title, set())
         else:
             integers, layers = integer_layers(file.data)
             assert integers == layers

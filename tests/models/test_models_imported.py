@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from support.known_networks import FROM_TIMM, FROM_TORCHVISION
 from torch import nn
 
 import msd_edge
@@ -103,6 +104,22 @@ def test_libraries_networks_are_cut_by_name(arch, at):
     torch.manual_seed(0)
     _, found, whole = chained(build_network(config))
     assert len(whole) == at.count(",") + 2
+    for a, b in zip(found, whole, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arch", [*(f"torchvision:{name}" for name in FROM_TORCHVISION), *(f"timm:{name}" for name in FROM_TIMM)]
+)
+def test_listed_networks_of_libraries_get_exits_by_themselves(arch):
+    pytest.importorskip("timm")
+    config = NetworkConfig(
+        arch=arch, exits=3, branch="separable", classes=5, image_shape=(3, 64, 64), mean=(120.0,), std=(64.0,)
+    )
+    torch.manual_seed(0)
+    _, found, whole = chained(build_network(config))
+    assert len(whole) == 3
     for a, b in zip(found, whole, strict=True):
         assert torch.equal(a, b)
 
