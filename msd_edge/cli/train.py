@@ -85,7 +85,9 @@ def train(
         str | None, typer.Option(help="Normalization in pixels, one value or one per channel; default the data's.")
     ] = None,
     std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
-    method: Annotated[str, typer.Option(help="msd, joint, last-teacher, annealed, ensemble or single.")] = "msd",
+    method: Annotated[
+        str, typer.Option(help="msd, msd-better, joint, last-teacher, annealed, ensemble or single.")
+    ] = "msd",
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of distillation; labels have 1 - alpha.")] = 0.1,
     tau: Annotated[float, typer.Option(min=0.01, max=100, help="Temperature of distillation.")] = 3.0,
     beta_start: Annotated[float, typer.Option(min=0, help="Weight of the feature term at the start.")] = 0.1,
@@ -93,6 +95,9 @@ def train(
     detach: Annotated[bool, typer.Option(help="No gradient into a teacher.")] = True,
     tau_squared: Annotated[bool, typer.Option(help="Distillation times tau squared.")] = True,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.99)] = 0.0,
+    equilibrium: Annotated[
+        bool, typer.Option("--equilibrium", help="Weigh the exits' gradients into the trunk (gradient equilibrium).")
+    ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default 30; with --resume, a new total.")] = None,
     qat_epochs: Annotated[
         int | None,
@@ -160,6 +165,8 @@ def train(
             raise ConfigError(f"{run}: a run is named with --resume only; --out says where a new one goes.")
         _check_choices(given, arch, branch, method, schedule, precision, compute)
         if method == "single" and exits > 1:
+            if equilibrium:
+                raise ConfigError("--equilibrium weighs what exits send into one trunk; --method single has no such.")
             common.warn("--method single trains every exit as a network of its own: there is no cascade to export.")
         options = setup.TrainOptions(
             data=DataConfig(
@@ -188,6 +195,7 @@ def train(
                 detach=detach,
                 tau_squared=tau_squared,
                 smoothing=label_smoothing,
+                equilibrium=equilibrium,
             ),
             optim=OptimConfig(
                 epochs=epochs or _EPOCHS,
@@ -368,6 +376,7 @@ def _describe(plan: "Plan") -> None:
     loss, optim = config.loss, config.optim
     epochs = f"{optim.epochs} epochs" + (f", {optim.qat_epochs} more in int8 arithmetic" if optim.qat_epochs else "")
     settings = "" if loss.method in ("joint", "single") else f" · α {loss.alpha:g} · τ {loss.tau:g}"
+    settings += " · gradient equilibrium" if loss.equilibrium else ""
     if loss.method in FEATURE_METHODS:
         settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
     common.facts(

@@ -11,6 +11,7 @@ the branch takes the last of them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,6 +126,25 @@ class Stack(nn.Sequential):
         return state
 
 
+class _ScaleGradient(torch.autograd.Function):
+    """The same values; the gradient times a factor."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, factor: float) -> Tensor:
+        context.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient * context.factor, None
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """Return the same values; what comes back as gradient is multiplied by ``factor``."""
+    scaled: Tensor = _ScaleGradient.apply(x, factor)  # type: ignore[no-untyped-call]
+    return scaled
+
+
 class MultiExitNetwork(nn.Module):
     """A network with N exits, ordered from early to late.
 
@@ -134,6 +154,9 @@ class MultiExitNetwork(nn.Module):
         branches: N branches; branch k takes the last of piece k's feature maps.
         places: where each exit leaves, as text ("1:1": stage 1, block 1).
         image_shape: (channels, height, width) it was built for.
+        equilibrium: whether gradients are weighed where a branch leaves: exit k's by 1 / (N-k+1), those of the exits
+            behind it by (N-k) / (N-k+1), so that the trunk's do not grow with the number of exits (gradient
+            equilibrium, Li et al. 2019, arXiv 1908.06294). Training only; values are the same.
     """
 
     def __init__(
@@ -150,6 +173,7 @@ class MultiExitNetwork(nn.Module):
         self.branches = nn.ModuleList(branches)
         self.places = tuple(places)
         self.image_shape = image_shape
+        self.equilibrium = False
 
     @property
     def exits(self) -> int:
@@ -167,12 +191,19 @@ class MultiExitNetwork(nn.Module):
         """
         state: State = (self.normalize(images),)
         logits, features = [], []
-        for piece, branch in zip(self.trunk, self.branches, strict=True):
+        for left, (piece, branch) in zip(
+            range(self.exits, 0, -1), zip(self.trunk, self.branches, strict=True), strict=True
+        ):
             assert isinstance(branch, Branch)
             state = advance(piece, state)
+            if self.equilibrium and left > 1:
+                shared = scale_gradient(state[-1], 1 / left)
+                state = (*state[:-1], shared)
             pooled = branch.features(state[-1])
             logits.append(branch.classifier(pooled))
             features.append(pooled)
+            if self.equilibrium and left > 1:
+                state = (*state[:-1], scale_gradient(state[-1], left - 1))
         return tuple(logits), tuple(features)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

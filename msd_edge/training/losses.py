@@ -8,7 +8,7 @@ Logits and features are taken in float32 whatever the network computes in.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,28 @@ def distill_all_pairs(logits: Sequence[Tensor], tau: float, *, detach: bool = Tr
     count, batch = log_q.shape[:2]
     entropies = (count - 1) * (teacher_q * teacher_log_q).sum()
     total = (entropies - (others * log_q).sum()) / batch
+    return total * ((tau * tau if tau_squared else 1.0) / (count - 1))
+
+
+def distill_from_better(
+    logits: Sequence[Tensor], labels: Tensor, tau: float, *, detach: bool = True, tau_squared: bool = True
+) -> Tensor:
+    """Return 1/(N-1) · Σ_i Σ_{j≠i} mean_b m_ij(b) · KL(q^j_b ‖ q^i_b), all pairs where the teacher knows better.
+
+    m_ij(b) is 1 on images b where CE(p^j_b, y_b) < CE(p^i_b, y_b), else 0: of two exits one teaches on each image, and
+    none learns another's mistakes. With m = 1 it is ``distill_all_pairs``. Arguments as there, and labels (batch,).
+    """
+    raw = torch.stack([a.float() for a in logits])
+    with torch.no_grad():
+        errors = -F.log_softmax(raw, dim=-1).gather(-1, labels.expand(len(raw), -1)[..., None])[..., 0]
+        teaches = (errors[None] < errors[:, None]).float()  # (student, teacher, batch)
+    log_q = F.log_softmax(raw / tau, dim=-1)
+    q = log_q.exp()
+    teacher_q, teacher_log_q = (q.detach(), log_q.detach()) if detach else (q, log_q)
+    entropies = (teacher_q * teacher_log_q).sum(-1)
+    crossed = torch.einsum("jbc,ibc->ijb", teacher_q, log_q)
+    count, batch = log_q.shape[:2]
+    total = (teaches * (entropies[None] - crossed)).sum() / batch
     return total * ((tau * tau if tau_squared else 1.0) / (count - 1))
 
 
@@ -105,7 +127,13 @@ def anneal_beta(start: float, end: float, progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress)) * (start - end) + end
 
 
-def anneal_tau(tau: float, teacher: Tensor, factor: float = 1.05, limit: float = 0.5) -> float:
+def anneal_tau(
+    tau: float,
+    teacher: Tensor,
+    factor: float = 1.05,
+    limit: float = 0.5,
+    mean: Callable[[Tensor], Tensor] = torch.mean,
+) -> float:
     """Return τ multiplied by ``factor`` while the teacher's mean top probability at τ exceeds ``limit``.
 
     Phuong and Lampert, ICCV 2019 ("Distillation-based training for multi-exit architectures").
@@ -115,6 +143,7 @@ def anneal_tau(tau: float, teacher: Tensor, factor: float = 1.05, limit: float =
         teacher: logits (batch, classes).
         factor: growth.
         limit: of the mean top probability.
+        mean: over the batch, which may go on in other processes.
     """
-    top = torch.softmax(teacher.detach().float() / tau, dim=-1).amax(-1).mean()
-    return tau * factor if float(top) > limit else tau
+    top = torch.softmax(teacher.detach().float() / tau, dim=-1).amax(-1)
+    return tau * factor if float(mean(top)) > limit else tau

@@ -1,26 +1,28 @@
 """The training methods: which terms make up the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from msd_edge.training import losses
 from msd_edge.typed import Model
 
-Method = Literal["msd", "joint", "last-teacher", "annealed", "ensemble", "single"]
+Method = Literal["msd", "msd-better", "joint", "last-teacher", "annealed", "ensemble", "single"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # Those with a feature term.
-FEATURE_METHODS: tuple[Method, ...] = ("msd", "last-teacher")
+FEATURE_METHODS: tuple[Method, ...] = ("msd", "msd-better", "last-teacher")
 
 
 class LossConfig(Model):
     """The method and its weights.
 
     Attributes:
-        method: msd: labels, all pairs, features. joint: labels only. last-teacher: the last exit teaches the others
+        method: msd: labels, all pairs, features. msd-better: the same, but on each image only who knows it better than
+            the student teaches. joint: labels only. last-teacher: the last exit teaches the others
             (BYOT, Zhang et al. 2019). annealed: the same with a growing τ, no features (Phuong and Lampert 2019).
             ensemble: the mean of all exits teaches each. single: every exit's path alone, labels only.
         alpha: weight of distillation; labels have 1 - alpha.
@@ -29,6 +31,7 @@ class LossConfig(Model):
         detach: no gradient into a teacher.
         tau_squared: distillation times τ².
         smoothing: label smoothing.
+        equilibrium: the exits' gradients into the trunk have weights that keep their sum's variance (IMTA).
     """
 
     method: Method = "msd"
@@ -39,6 +42,7 @@ class LossConfig(Model):
     detach: bool = True
     tau_squared: bool = True
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    equilibrium: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def compute_loss(
     *,
     progress: float,
     tau: float,
+    mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> Terms:
     """Return total = (1-α)·labels + α·distillation + β·features (arXiv 1911.09418) for the method chosen.
 
@@ -72,13 +77,14 @@ def compute_loss(
         targets: labels (batch,) int64.
         progress: how much of the training is done, 0..1.
         tau: the temperature now (it moves for ``annealed`` only).
+        mean: over the batch, which may go on in other processes; what decides about τ is taken by it.
     """
     each = losses.cross_entropies(logits, targets, config.smoothing)
     labels = each.sum()
     zero = labels.new_zeros(())
     if config.method in ("joint", "single") or len(logits) == 1:
         return Terms(labels, each.detach(), zero, zero, tau)
-    distillation = _distill(config, logits, tau)
+    distillation = _distill(config, logits, targets, tau)
     total = (1 - config.alpha) * labels + config.alpha * distillation
     matched = zero
     beta = losses.anneal_beta(config.beta_start, config.beta_end, progress)
@@ -86,13 +92,15 @@ def compute_loss(
         matched = losses.match_features(features, detach=config.detach)
         total = total + beta * matched
     if config.method == "annealed":
-        tau = losses.anneal_tau(tau, logits[-1])
+        tau = losses.anneal_tau(tau, logits[-1], mean=mean)
     return Terms(total, each.detach(), distillation.detach(), matched.detach(), tau)
 
 
-def _distill(config: LossConfig, logits: Sequence[Tensor], tau: float) -> Tensor:
+def _distill(config: LossConfig, logits: Sequence[Tensor], targets: Tensor, tau: float) -> Tensor:
     if config.method == "msd":
         return losses.distill_all_pairs(logits, tau, detach=config.detach, tau_squared=config.tau_squared)
+    if config.method == "msd-better":
+        return losses.distill_from_better(logits, targets, tau, detach=config.detach, tau_squared=config.tau_squared)
     if config.method == "ensemble":
         return losses.distill_from_ensemble(logits, tau, detach=config.detach, tau_squared=config.tau_squared)
     *students, teacher = logits

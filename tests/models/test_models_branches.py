@@ -184,3 +184,22 @@ def test_pooled_branches_have_no_interval() -> None:
 def test_a_width_is_for_branches_that_are_not_copies() -> None:
     with pytest.raises(ModelError, match=r"--branch-width 0\.5: sampled branches have the trunk's widths"):
         build_network(config().model_copy(update={"branch_width": 0.5}))
+
+
+def test_gradient_equilibrium_weighs_what_comes_back_and_changes_no_value() -> None:
+    torch.manual_seed(0)
+    network = build_network(config(exits=3))
+    images = torch.randint(0, 256, (4, 3, 16, 16)).float()
+    plain = network(images)
+    first = next(network.trunk[0].parameters())
+    (apart,) = zip(*(torch.autograd.grad(logits.sum(), first, retain_graph=True) for logits in plain), strict=True)
+    network.equilibrium = True
+    weighed = network(images)
+    assert all(torch.equal(a, b) for a, b in zip(plain, weighed, strict=True))
+    (whole,) = torch.autograd.grad(torch.stack([logits.sum() for logits in weighed]).sum(), first)
+    # Exit 1 by 1/3; exit 2 by 1/2 of the 2/3 that are left; exit 3 has the other half.
+    torch.testing.assert_close(whole, sum(apart) / 3)
+    last = network.branches[-1].classifier.weight
+    (alone,) = torch.autograd.grad(network(images)[-1].sum(), last)
+    network.equilibrium = False
+    torch.testing.assert_close(alone, torch.autograd.grad(network(images)[-1].sum(), last)[0])

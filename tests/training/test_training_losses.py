@@ -50,6 +50,33 @@ def test_all_pairs_is_the_sum_over_ordered_pairs_over_n_minus_1(exits: int, tau:
         assert found.item() == pytest.approx(expected * factor, rel=2e-4, abs=1e-5)
 
 
+@given(st.integers(2, 5), st.floats(0.5, 8), st.integers(0, 50))
+@settings(max_examples=40, deadline=None)
+def test_a_better_exit_teaches_on_each_image(exits: int, tau: float, seed: int) -> None:
+    logits, _, labels = make(exits, seed)
+    expected = 0.0
+    for image, label in enumerate(labels.tolist()):
+        errors = [-math.log(softmax(a[image].tolist())[label]) for a in logits]
+        for student in range(exits):
+            for teacher in range(exits):
+                if errors[teacher] < errors[student]:
+                    pair = (logits[teacher][image : image + 1], logits[student][image : image + 1])
+                    expected += literal_kl(*pair, tau) / BATCH
+    expected /= exits - 1
+    for squared, factor in ((True, tau * tau), (False, 1.0)):
+        found = losses.distill_from_better(logits, labels, tau, tau_squared=squared)
+        assert found.item() == pytest.approx(expected * factor, rel=2e-4, abs=1e-5)
+
+
+def test_who_knows_every_image_best_learns_from_nobody() -> None:
+    logits, _, labels = make(3)
+    best = (10 * torch.nn.functional.one_hot(labels, CLASSES)).float().requires_grad_()
+    losses.distill_from_better([*logits, best], labels, 3.0).backward()
+    assert best.grad is not None
+    assert not best.grad.any()
+    assert all(a.grad is not None and a.grad.any() for a in logits)
+
+
 def test_all_pairs_gradient_is_that_of_detached_teachers() -> None:
     logits, _, _ = make(3)
     losses.distill_all_pairs(logits, 3.0).backward()
@@ -145,10 +172,11 @@ def test_total_puts_the_terms_together(method: str) -> None:
     if method in ("joint", "single"):
         assert terms.total.item() == pytest.approx(cross)
         return
-    beta = 0.15 if method in ("msd", "last-teacher") else 0.0
+    beta = 0.15 if method in ("msd", "msd-better", "last-teacher") else 0.0
     matched = losses.match_features(features).item()
     distilled = {
         "msd": lambda: losses.distill_all_pairs(logits, 2.0),
+        "msd-better": lambda: losses.distill_from_better(logits, labels, 2.0),
         "ensemble": lambda: losses.distill_from_ensemble(logits, 2.0),
         "last-teacher": lambda: losses.distill_from(logits[-1], logits[:-1], 2.0),
         "annealed": lambda: losses.distill_from(logits[-1], logits[:-1], 2.0),
