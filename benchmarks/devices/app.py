@@ -1,6 +1,7 @@
 """The demo app on a phone: is it there, is it the right one, and doing things as it."""
 
 import shlex
+import struct
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def read_apk(path: Path, abi: str = "") -> Apk:
             names = file.namelist()
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such APK.") from None
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error):
         raise ConfigError(f"{path}: this is no APK.") from None
     if "AndroidManifest.xml" not in names:
         raise ConfigError(f"{path}: this is no APK, it has no AndroidManifest.xml.")

@@ -164,7 +164,7 @@ def _ask(adb: str, device: FoundDevice) -> FoundDevice:
         facts.get("ro.product.name") or device.product,
         facts.get("ro.product.cpu.abi", ""),
         facts.get("ro.build.version.release", ""),
-        int(sdk) if sdk.isdigit() else 0,
+        int(sdk) if re.fullmatch("[0-9]{1,6}", sdk) else 0,
     )
 
 

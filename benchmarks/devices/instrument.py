@@ -135,7 +135,8 @@ def _check_end(serial: str, nonce: str, progress: Progress) -> None:
     if "error" in values and values.get("nonce") == nonce:
         kind = error_class(values["error"])
         kind = kind if kind.__name__ in ("ParityError", "RuntimeUnavailable") else DeviceRunError
-        raise kind(f"{serial}: {values.get('message') or values['error']}")
+        words = " ".join((values.get("message") or values["error"]).split())[:1000].rstrip(".")
+        raise kind(f"{serial}: {words or 'the app failed and does not say why'}.")
     if progress.code != -1 or values.get("end") != END or values.get("nonce") != nonce:
         words = values.get("longMsg") or values.get("shortMsg") or "it does not say why"
         raise DeviceRunError(

@@ -14,7 +14,7 @@ THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shut
 LOW_BATTERY = 15
 
 _CHARGING = re.compile(r"^\s*(?:AC|USB|Wireless|Dock) powered:\s*true", re.MULTILINE)
-_NUMBER = r"^\s*{}:\s*(-?\d+)"
+_NUMBER = r"^\s*{}:\s*(-?[0-9]{{1,9}})\b"
 _PROPERTIES = ("ro.soc.manufacturer", "ro.soc.model", "ro.board.platform", "ro.hardware", "ro.build.id")
 
 
@@ -70,7 +70,7 @@ def read_free(adb: AdbDevice, folder: str) -> int:
     """
     lines = adb.must(("df", "-k", folder), what=f"asking for the free space in {folder}").strip().splitlines()
     # A long name of the file system puts the numbers onto the next line.
-    numbers = [int(word) for word in lines[-1].split() if word.isdigit()]
+    numbers = [int(word) for word in lines[-1].split() if re.fullmatch("[0-9]{1,18}", word)] if lines else []
     if len(lines) < 2 or len(numbers) < 3:
         raise AdbError(f"{adb.serial}: `df` does not tell the free space in {folder}.")
     return numbers[2] // 1024
@@ -138,5 +138,5 @@ def _find(name: str, text: str) -> int | None:
 
 
 def _first_number(text: str) -> int | None:
-    match = re.search(r"\d+", text)
+    match = re.search("[0-9]{1,18}", text)
     return int(match[0]) if match else None

@@ -1,5 +1,6 @@
 """What host and app say to each other: ``docs/device-protocol.md`` as types, and a reader of the app's progress."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -14,6 +15,9 @@ VERSION = 1
 PACKAGE = "org.msdedge.demo"
 INSTRUMENTATION = f"{PACKAGE}/.BenchInstrumentation"
 END = "msd-edge-complete"
+
+# Plain digits: other scripts have digits too, and int() is slow with thousands of them.
+_CODE = re.compile("-?[0-9]{1,9}")
 
 Delegate = Literal["cpu", "gpu"]
 
@@ -194,7 +198,7 @@ class Progress:
         if kind == "INSTRUMENTATION_RESULT" and "=" in rest:
             self._last, value = rest.split("=", 1)
             self.values[self._last] = value
-        elif kind == "INSTRUMENTATION_CODE" and rest.strip().lstrip("-").isdigit():
+        elif kind == "INSTRUMENTATION_CODE" and _CODE.fullmatch(rest.strip()):
             self.code = int(rest)
         elif kind in ("INSTRUMENTATION_FAILED", "INSTRUMENTATION_ABORTED") or "Unable to find instrumentation" in line:
             self.failure = self.failure or line.strip()

@@ -16,6 +16,7 @@ from itertools import permutations
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from msd_edge.benchmarks.devices.adb import LONG, AdbDevice, explain_failure
 from msd_edge.benchmarks.devices.processes import hold_interrupts
@@ -24,7 +25,7 @@ from msd_edge.benchmarks.proof import RANGE_SHARE, STEPS, prove
 from msd_edge.benchmarks.results import ShellBench
 from msd_edge.bundle.golden import read_golden
 from msd_edge.bundle.manifest import ExitFile, SegmentFile, TensorSpec, Variant
-from msd_edge.bundle.reader import Bundle
+from msd_edge.bundle.reader import Bundle, explain
 from msd_edge.errors import ConfigError, DeviceError, DeviceRunError, ParityError
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.open import open_session
@@ -37,7 +38,7 @@ _WHAT = "running benchmark_model"
 
 # The ELF header's machine, by Android's name of the ABI.
 _MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86_64": 62, "x86": 3}
-_NUMBER = r"([0-9.e+-]+)"
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?)"
 _FAST_CORES = (
     "for c in /sys/devices/system/cpu/cpu[0-9]*; do f=$c/cpufreq/cpuinfo_max_freq; "
     "[ -r $f ] && echo ${c##*/cpu} $(cat $f); done; true"
@@ -196,12 +197,17 @@ class ShellModel:
 
     def _fast_cores(self) -> str:
         """Return the start of a line that keeps a program on the fastest cores; empty if they cannot be told."""
-        said = self._adb.must(_FAST_CORES, what="looking at the cores")
-        speeds = {int(a): int(b) for a, b in (line.split() for line in said.splitlines() if len(line.split()) == 2)}
+        speeds = parse_cores(self._adb.must(_FAST_CORES, what="looking at the cores"))
         if len(set(speeds.values())) < 2:
             return ""
         mask = sum(1 << core for core, speed in speeds.items() if speed == max(speeds.values()))
         return f"taskset {mask:x} "
+
+
+def parse_cores(said: str) -> dict[int, int]:
+    """Return the highest frequency of each core, from lines of two numbers; other lines are none."""
+    pairs = re.findall(r"^\s*([0-9]{1,3})\s+([0-9]{1,12})\s*$", said, re.MULTILINE)
+    return {int(core): int(speed) for core, speed in pairs}
 
 
 def prepare_cases(bundle: Bundle, variant: Variant) -> tuple[Case, ...]:
@@ -251,35 +257,41 @@ def parse_timings(said: str, variant: str, file: str, sha256: str, threads: int)
     """Read the figures that ``benchmark_model`` prints at its end.
 
     Raises:
-        DeviceRunError: they are not there.
+        DeviceRunError: they are not there, or are no times.
     """
     init = re.search(rf"Init: {_NUMBER}, First inference: {_NUMBER}.*Inference \(avg\): {_NUMBER}", said)
-    lines = re.findall(r"count=\d+[^\n]*", said)
-    if init is None or not lines:
+    last = None
+    for last in re.finditer(r"count=([0-9]{1,12})\b[^\n]*", said):  # noqa: B007  the last one is of the measured runs
+        pass
+    if init is None or last is None:
         raise DeviceRunError(f"{file} of {variant}: benchmark_model ended without its line of times; the log was kept.")
-    last = lines[-1]
+    line = last[0]
 
     def value(name: str) -> float | None:
-        match = re.search(rf"\b{name}={_NUMBER}", last)
+        match = re.search(rf"\b{name}={_NUMBER}", line)
         return None if match is None else float(match[1]) / 1e3
 
-    count = int(last.removeprefix("count=").split()[0])
     mean = float(init[3]) / 1e3
     fastest, slowest = value("min"), value("max")
-    return ShellBench(
-        variant=variant,
-        file=file,
-        sha256=sha256,
-        threads=threads,
-        init=float(init[1]) / 1e3,
-        first=float(init[2]) / 1e3,
-        count=count,
-        mean=mean,
-        minimum=mean if fastest is None else fastest,
-        maximum=mean if slowest is None else slowest,
-        median=value("median"),
-        p95=value("p95"),
-    )
+    try:
+        return ShellBench(
+            variant=variant,
+            file=file,
+            sha256=sha256,
+            threads=threads,
+            init=float(init[1]) / 1e3,
+            first=float(init[2]) / 1e3,
+            count=int(last[1]),
+            mean=mean,
+            minimum=mean if fastest is None else fastest,
+            maximum=mean if slowest is None else slowest,
+            median=value("median"),
+            p95=value("p95"),
+        )
+    except ValidationError as problem:
+        raise DeviceRunError(
+            f"{file} of {variant}: benchmark_model's times are none ({explain(problem)}); the log was kept."
+        ) from None
 
 
 def _near(data: bytes, order: Sequence[Array]) -> bool:

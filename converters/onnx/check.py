@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from msd_edge.bundle.manifest import DType, Layout, TensorSpec
@@ -44,10 +45,20 @@ def describe(data: bytes, where: str) -> ConvertedFile:
     """Return what a file holds: its operators, and its inputs and outputs with shape, type, scale and zero point.
 
     Raises:
-        ExportError: weights lie outside the file, or it is of another opset or IR version, or an input or output is
-            none that a manifest can describe.
+        ExportError: it is no ONNX file, weights lie outside it, it is of another opset or IR version, or an input or
+            output is none that a manifest can describe.
     """
-    model = onnx.load_model_from_string(data)
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError:
+        raise ExportError(f"{where}: this is no ONNX file, or a damaged one.") from None
+    try:
+        return _describe(model, data, where)
+    except (KeyError, StopIteration, ValueError, TypeError):  # names that lead nowhere, types that are none
+        raise ExportError(f"{where}: this ONNX file contradicts itself or is damaged.") from None
+
+
+def _describe(model: ModelProto, data: bytes, where: str) -> ConvertedFile:
     outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
     if outside:
         raise ExportError(f"{where}: the weights {outside[0]} lie outside the file.")

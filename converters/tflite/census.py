@@ -15,8 +15,17 @@ _INTEGER = (TensorType.INT8, TensorType.INT32)
 
 
 def census(data: bytes) -> dict[str, int]:
-    """Return how many operators of each type a .tflite file holds, over all its subgraphs, sorted by type."""
-    return count(read(data))
+    """Return how many operators of each type a .tflite file holds, over all its subgraphs, sorted by type.
+
+    Raises:
+        ExportError: it is no TFLite file, or a damaged one.
+    """
+    if data[4:8] != b"TFL3":
+        raise ExportError("this is no TFLite file: it does not begin like one.")
+    try:
+        return count(read(data))
+    except Exception:  # noqa: BLE001  the generated reader checks nothing, and ends however the bytes lead it
+        raise ExportError("this TFLite file is damaged: what it points to is not in it.") from None
 
 
 def count(model: Any) -> dict[str, int]:

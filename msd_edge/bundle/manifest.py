@@ -9,7 +9,6 @@ value 0..255 itself, an ``int8`` input takes the pixel value minus 128.
 A quantized value q stands for ``scale * (q - zero_point)``.
 """
 
-import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -26,7 +25,8 @@ Layout = Literal["NHWC", "NCHW", "NC"]
 DType = Literal["float32", "int8", "uint8"]
 RuleName = Literal["max-softmax", "entropy", "patience"]
 Share = Annotated[float, Field(ge=0, le=1)]
-Sha256 = Annotated[str, Field(pattern=re.compile(r"^[0-9a-f]{64}$"))]
+# A string, not a compiled pattern: Python's `$` would let a line break at the end pass.
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _inside(path: str) -> str:

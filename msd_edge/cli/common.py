@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -237,7 +238,7 @@ def read_size(text: str) -> tuple[int, int]:
         ConfigError: it is neither, or out of range.
     """
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and 1 <= int(part) <= 8192 for part in parts):
+    if len(parts) > 2 or not all(re.fullmatch("[0-9]{1,4}", part) and 1 <= int(part) <= 8192 for part in parts):
         raise ConfigError(f"--image-size {text}: one side (224) or height x width (96x128), in pixels.")
     sides = [int(part) for part in parts]
     return sides[0], sides[-1]

@@ -1,5 +1,6 @@
 """``msd-edge export``."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,7 +143,7 @@ def _read_exits(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(re.fullmatch("[0-9]{1,6}", part) for part in parts):
         raise ConfigError(f"--keep-exits {text}: numbers of exits with commas between (1,3).")
     return tuple(int(part) for part in parts)
 

@@ -5,6 +5,9 @@ Nothing is unpickled, and no array is read before what it declares has been held
 
 import contextlib
 import math
+import re
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -84,6 +87,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         EOFError,
         NotImplementedError,
         RuntimeError,
+        ValueError,
+        struct.error,
         zlib.error,
     ) as problem:
         raise DataError(f"{path}: this is no .npz file, or a damaged one ({problem}).") from None
@@ -107,8 +112,10 @@ def _read_array(path: Path, archive: zipfile.ZipFile, name: str, member: zipfile
         with archive.open(member) as file:
             values: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
             return values
-    except ValueError as problem:
-        raise DataError(f"{path}: {name} is no readable array ({problem}).") from None
+    except (ValueError, SyntaxError, tokenize.TokenError, TypeError, OverflowError, MemoryError) as problem:
+        # numpy reads a header as a Python literal, and lets through what that leads to.
+        reason = re.sub(r"<[^>]* object at 0x[0-9a-f]+>", "something else", " ".join(str(problem).split()))
+        raise DataError(f"{path}: {name} is no readable array ({reason[:200].rstrip('.') or 'damaged'}).") from None
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

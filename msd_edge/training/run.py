@@ -34,6 +34,7 @@ from msd_edge.training.config import SCHEMA_VERSION, RunInfo, TrainConfig
 # Folders inside that of a run which a new one is to replace: the new one in its first epoch; then, complete.
 _NEXT = ".next"
 _READY = ".ready"
+_LONGEST_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -70,29 +71,36 @@ class RunFolder:
         """
         value = read_json(self.info_path, what="run", error=CheckpointError)
         version = value.get("schema_version") if isinstance(value, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if type(version) is int and version > SCHEMA_VERSION:
             raise CheckpointError(
                 f"{self.info_path}: schema {version} needs a newer msd-edge (this one reads {SCHEMA_VERSION})."
             )
         try:
-            return RunInfo.model_validate(value)
+            info = RunInfo.model_validate(value)
         except ValidationError as problem:
-            raise CheckpointError(f"{self.info_path}: {explain(problem)}") from None
+            raise CheckpointError(f"{self.info_path}: {explain(problem)}.") from None
+        wrong = _contradiction(info)
+        if wrong:
+            raise CheckpointError(f"{self.info_path}: {wrong}; it is no run of ours, or was changed by hand.")
+        return info
 
     def write_info(self, info: RunInfo) -> None:
         """Write ``run.json``."""
         write_json(self.info_path, info.model_dump(mode="json"))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of ``metrics.jsonl``, oldest first; a line cut off by a crash is left out."""
+        """Return the lines of ``metrics.jsonl``, oldest first, up to one that a crash cut off."""
         if not self.metrics_path.exists():
             return []
-        rows = []
-        for line in self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines():
+        rows: list[dict[str, Any]] = []
+        for line in self.metrics_path.read_bytes().splitlines():
             try:
-                rows.append(parse_json(line))
+                row = parse_json(line)
             except ValueError:
                 break
+            if not _is_metrics(row):
+                break
+            rows.append(row)
         return rows
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
@@ -122,8 +130,11 @@ class RunFolder:
             raise CheckpointError(
                 f"{path}: there is no such file; this run has not finished its first epoch."
             ) from None
-        except (SafetensorError, KeyError, ValueError, OSError) as problem:
-            raise CheckpointError(f"{path}: damaged, or not written by msd-edge ({problem}).") from None
+        except KeyError:
+            raise CheckpointError(f"{path}: not written by msd-edge (its header has no facts of ours).") from None
+        except (SafetensorError, ValueError, OSError) as problem:
+            reason = " ".join(str(problem).split()).rstrip(".")
+            raise CheckpointError(f"{path}: damaged, or not written by msd-edge ({reason}).") from None
 
     def begin(self) -> "RunFolder":
         """Return the folder that a new run is written to until ``commit``.
@@ -201,13 +212,39 @@ class RunFolder:
                 self.path.rmdir()
 
 
+def _contradiction(info: RunInfo) -> str:
+    """Return what of a configuration does not fit together, before a network is built of it; empty if all does."""
+    network = info.config.network
+    if network.classes != len(info.classes):
+        return f"it names {len(info.classes)} classes, and its network has {network.classes}"
+    if network.exits != len(info.places):
+        return f"it names {len(info.places)} places of exits, and its network has {network.exits}"
+    channels, height, width = network.image_shape
+    if channels not in (1, 3) or not 1 <= height <= _LONGEST_SIDE or not 1 <= width <= _LONGEST_SIDE:
+        return f"its network takes images {list(network.image_shape)}, not [1 or 3, height, width]"
+    if len(network.mean) != len(network.std) or len(network.mean) not in (1, channels):
+        return f"its normalization has {len(network.mean)} means and {len(network.std)} deviations"
+    return ""
+
+
+def _is_metrics(row: Any) -> bool:
+    """Tell whether a line of metrics says what is read of it: the epoch, and a share for every exit."""
+    if not isinstance(row, dict) or type(row.get("epoch")) is not int:
+        return False
+    accuracy = row.get("accuracy")
+    return isinstance(accuracy, list) and all(type(value) in (int, float) and 0 <= value <= 1 for value in accuracy)
+
+
 def make_network(config: TrainConfig) -> MultiExitNetwork | SeparateExits:
     """Build the network that a configuration trains, with fresh weights."""
     return SeparateExits(config.network) if config.loss.method == "single" else build_network(config.network)
 
 
-def load_trained(path: Path) -> tuple[MultiExitNetwork | SeparateExits, RunInfo, int]:
+def load_trained(path: Path | RunFolder) -> tuple[MultiExitNetwork | SeparateExits, RunInfo, int]:
     """Load a run's best weights, in evaluation mode.
+
+    Args:
+        path: of the run, or its folder.
 
     Returns:
         The network, the run's configuration, and the epoch (1-based) that the weights are of.
@@ -215,7 +252,7 @@ def load_trained(path: Path) -> tuple[MultiExitNetwork | SeparateExits, RunInfo,
     Raises:
         CheckpointError: the run is missing or damaged, or the weights do not fit the network.
     """
-    folder = RunFolder(path)
+    folder = path if isinstance(path, RunFolder) else RunFolder(path)
     info = folder.read_info()
     network = make_network(info.config)
     tensors, facts = folder.read_tensors(folder.weights_path)
