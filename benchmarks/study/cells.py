@@ -1,0 +1,180 @@
+"""Runs the cells of a study, one after the other; what is done is kept in a small file each."""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msd_edge.benchmarks.environment import describe_system, read_cores, read_processor
+from msd_edge.data.config import DataConfig
+from msd_edge.data.load import load_dataset
+from msd_edge.data.select import select_images
+from msd_edge.errors import ConfigError, DataError, MsdEdgeError
+from msd_edge.files import read_json, write_json
+from msd_edge.training import setup
+from msd_edge.training.config import ComputeConfig
+from msd_edge.training.evaluate import collect_logits
+from msd_edge.training.run import RunFolder, load_trained
+
+from .settings import Cell, Study, combinations, fingerprint, make_loss, make_optim, pairs
+
+Step = Callable[[str], None]
+
+
+def cells_of(study: Study, out: Path) -> Iterator[Cell]:
+    """Yield the cells that are to be run, in order: a method's trials, then, with what won, its seeds.
+
+    The order matters: what a method's cells look like is known when its trials are done.
+    """
+    for data, network, method in pairs(study):
+        trials = list(combinations(study.methods[method]))
+        tried = [
+            Cell(network, data, method, study.search_seed, make_loss(study, method, values), number)
+            for number, values in enumerate(trials)
+        ]
+        if len(tried) > 1:
+            yield from tried
+            loss = max(tried, key=lambda cell: _score(read_result(study, cell, out))).loss
+        else:
+            loss = tried[0].loss
+        for seed in study.seeds:
+            yield Cell(network, data, method, seed, loss)
+
+
+def _score(result: dict[str, Any] | None) -> float:
+    """Return what a trial is judged by: the mean of all exits on the calibration split, at its best epoch."""
+    if result is None:
+        raise ConfigError("a trial has no result yet")
+    found: float = float(np.mean(result["calibration"]))
+    return found
+
+
+def result_path(cell: Cell, out: Path) -> Path:
+    """Return where a cell's result is kept."""
+    return out / "cells" / f"{cell.name}.json"
+
+
+def read_result(study: Study, cell: Cell, out: Path) -> dict[str, Any] | None:
+    """Return a cell's result, None if there is none.
+
+    Raises:
+        ConfigError: it was made with other settings.
+    """
+    path = result_path(cell, out)
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = read_json(path, what="result of a cell", error=MsdEdgeError)
+    if result.get("settings") != fingerprint(study, cell):
+        raise ConfigError(
+            f"{path}: it was made with other settings than the study has now; --out names another folder, or remove it."
+        )
+    return result
+
+
+def run_cell(study: Study, cell: Cell, out: Path, step: Step) -> dict[str, Any]:
+    """Train a cell, or go on with it, and measure it once; a trial never sees the test split.
+
+    Args:
+        study: all settings.
+        cell: which one.
+        out: the study's folder.
+        step: told what is going on.
+
+    Returns:
+        What its file holds: accuracies of every exit, costs, times, where it ran.
+    """
+    folder = RunFolder(out / "runs" / cell.name)
+    plan = _plan(study, cell, out, folder)
+    with folder.lock():
+        trainer, info, _ = setup.start_trainer(plan)
+        total = info.config.optim.all_epochs
+        trainer.train(lambda _: None, lambda epoch, number, count: step(f"epoch {epoch}/{total}, {number}/{count}"))
+        rows = folder.read_metrics()
+    network, info, best = load_trained(folder.path)
+    result: dict[str, Any] = {
+        "settings": fingerprint(study, cell),
+        "data": cell.data,
+        "network": cell.network,
+        "method": cell.method,
+        "seed": cell.seed,
+        "trial": cell.trial,
+        "loss": cell.loss.model_dump(mode="json"),
+        "images": len(plan.dataset.train),
+        "epochs": total,
+        "best_epoch": best,
+        "calibration": next(row["accuracy"] for row in rows if row["epoch"] == best),
+        "seconds": math.fsum(row["seconds"] for row in rows),
+        "macs": [cost.chain_macs for cost in plan.costs],
+        "exit_macs": [cost.macs for cost in plan.costs],
+        "parameters": plan.costs[-1].parameters,
+        "machine": f"{read_processor().name}, {read_cores().allowed:g} cores, {describe_system()}",
+        "versions": info.versions,
+    }
+    if cell.trial is None:
+        step("reading the test images")
+        from msd_edge.data.batches import Feeder
+
+        test = plan.dataset.test
+        logits = collect_logits(network, Feeder(test, trainer.device), len(test))
+        result["test"] = [float(value) for value in (logits.argmax(-1) == test.labels[:, None]).mean(axis=0)]
+        result["test_images"] = len(test)
+    write_json(result_path(cell, out), result)
+    shutil.rmtree(folder.path)
+    return result
+
+
+def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder) -> setup.Plan:
+    if (folder.path / "run.json").is_file():
+        return setup.plan_resume(folder)
+    network = study.networks[cell.network]
+    options = setup.TrainOptions(
+        data=DataConfig(source=_find_data(study, cell.data, out)),
+        arch=network.arch,
+        arch_options=network.arch_options,
+        width=network.width,
+        exits=network.exits,
+        exits_at=network.exits_at,
+        branch=network.branch,
+        branch_width=network.branch_width,
+        branch_interval=None,
+        loss=cell.loss,
+        optim=make_optim(study, cell.data),
+        compute=ComputeConfig(),
+        pad=None,
+        flip=None,
+        cutout=0,
+        seed=cell.seed,
+    )
+    return setup.plan_run(options, folder.path)
+
+
+def _find_data(study: Study, name: str, out: Path) -> str:
+    """Return the source of a data set; where only a part of it is wanted, that part is written to a file once."""
+    setting = study.data[name]
+    path = Path(setting.source).expanduser()
+    source = str(path.resolve()) if path.exists() else setting.source
+    if setting.images_per_class is None:
+        return source
+    part = out / "data" / f"{name}-{setting.images_per_class}.npz"
+    if part.is_file():
+        return str(part.resolve())
+    whole = load_dataset(DataConfig(source=source, calibration_share=0.001))
+    count = setting.images_per_class * len(whole.classes)
+    if np.bincount(whole.train.labels).min() < setting.images_per_class:
+        raise DataError(f"{setting.source}: a class has fewer than {setting.images_per_class} training images.")
+    chosen = select_images(whole.train.labels, count)
+    every = np.arange(len(whole.test))
+    part.parent.mkdir(parents=True, exist_ok=True)
+    beside = part.with_suffix(".partial.npz")
+    np.savez(
+        beside,
+        x_train=whole.train.read(chosen),
+        y_train=whole.train.labels[chosen],
+        x_test=whole.test.read(every),
+        y_test=whole.test.labels,
+    )
+    beside.replace(part)
+    return str(part.resolve())

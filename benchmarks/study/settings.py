@@ -1,0 +1,190 @@
+"""What a study compares: read from a TOML file, turned into cells."""
+
+import hashlib
+import itertools
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from msd_edge.bundle.reader import explain
+from msd_edge.errors import ConfigError
+from msd_edge.models.branches import BranchKind
+from msd_edge.models.build import ArchOption
+from msd_edge.training.config import OptimConfig
+from msd_edge.training.methods import LossConfig
+from msd_edge.typed import Model
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,60}$")]
+
+
+class NetworkSetting(Model):
+    """A network with its exits; ``methods`` limits what it is trained with."""
+
+    arch: str
+    arch_options: dict[str, ArchOption] = Field(default_factory=dict)
+    width: int | None = None
+    exits: Annotated[int, Field(ge=1)] = 3
+    exits_at: str | None = None
+    branch: BranchKind = "sampled"
+    branch_width: float = 1.0
+    methods: tuple[Name, ...] | None = None
+
+
+class DataSetting(Model):
+    """A data set, or so many images of each class of it, and how long and how it is trained on.
+
+    Attributes:
+        source: as for ``train --data``.
+        images_per_class: of the training images; None: all.
+        optim: what differs from the study's own.
+    """
+
+    source: str
+    images_per_class: Annotated[int, Field(ge=1)] | None = None
+    optim: dict[str, float | int | str | bool] = Field(default_factory=dict)
+
+
+class MethodSetting(Model):
+    """A method: settings of the loss, and which of them are looked for on the calibration split.
+
+    Attributes:
+        loss: settings of ``LossConfig``.
+        search: {setting: values to try}; every combination is trained once with a seed of its own.
+    """
+
+    loss: dict[str, Any]
+    search: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+
+
+class Study(Model):
+    """The whole matrix.
+
+    Attributes:
+        baseline: the method that the others are tested against.
+        trials: combinations that a method may try at most, the same for all.
+        search_seed: of the trials, none of ``seeds``.
+    """
+
+    baseline: Name
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    search_seed: Annotated[int, Field(ge=0)] = 1000
+    trials: Annotated[int, Field(ge=1)] = 3
+    optim: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    networks: Annotated[dict[Name, NetworkSetting], Field(min_length=1)]
+    data: Annotated[dict[Name, DataSetting], Field(min_length=1)]
+    methods: Annotated[dict[Name, MethodSetting], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the study.
+
+    Attributes:
+        network, data, method: names.
+        seed: of the run.
+        loss: of the method; a trial's has the values on trial.
+        trial: number of the combination, None for a cell of the table.
+    """
+
+    network: str
+    data: str
+    method: str
+    seed: int
+    loss: LossConfig
+    trial: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        end = f"seed{self.seed}" if self.trial is None else f"trial{self.trial}"
+        return f"{self.data}--{self.network}--{self.method}--{end}"
+
+
+def read_study(path: Path) -> Study:
+    """Read a study.
+
+    Raises:
+        ConfigError: the file is missing or says something that cannot be run.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; a study is a TOML file (see docs/study.md).") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise ConfigError(f"{path}: it cannot be read as TOML: {problem}") from None
+    try:
+        study = Study.model_validate(raw)
+    except ValidationError as problem:
+        raise ConfigError(f"{path}: {explain(problem)}") from None
+    _check(study, path)
+    return study
+
+
+def _check(study: Study, path: Path) -> None:
+    if study.baseline not in study.methods:
+        raise ConfigError(f"{path}: baseline {study.baseline} is none of its methods ({', '.join(study.methods)}).")
+    if study.search_seed in study.seeds or len(set(study.seeds)) < len(study.seeds):
+        raise ConfigError(f"{path}: seeds must differ from each other and from search_seed.")
+    for name, network in study.networks.items():
+        for method in network.methods or ():
+            if method not in study.methods:
+                raise ConfigError(f"{path}: networks.{name}: {method} is none of its methods.")
+    for name, method_setting in study.methods.items():
+        count = len(list(combinations(method_setting)))
+        if count > study.trials:
+            raise ConfigError(
+                f"{path}: methods.{name} tries {count} combinations; every method may try {study.trials}."
+            )
+        for values in combinations(method_setting):
+            make_loss(study, name, values, path)
+    for data in study.data:
+        make_optim(study, data, path)
+
+
+def combinations(method: MethodSetting) -> Iterator[dict[str, Any]]:
+    """Yield the values to try, {} alone where nothing is looked for."""
+    for values in itertools.product(*method.search.values()):
+        yield dict(zip(method.search, values, strict=True))
+
+
+def make_loss(study: Study, method: str, values: dict[str, Any], path: Path = Path("study")) -> LossConfig:
+    """Return a method's loss with some values on trial.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
+    """
+    try:
+        return LossConfig.model_validate({**study.methods[method].loss, **values})
+    except ValidationError as problem:
+        raise ConfigError(f"{path}: methods.{method}: {explain(problem)}") from None
+
+
+def make_optim(study: Study, data: str, path: Path = Path("study")) -> OptimConfig:
+    """Return how runs on a data set are trained.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
+    """
+    try:
+        return OptimConfig.model_validate({**study.optim, **study.data[data].optim})
+    except ValidationError as problem:
+        raise ConfigError(f"{path}: data.{data}: {explain(problem)}") from None
+
+
+def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Yield every (data, network, method) of the study."""
+    for data in study.data:
+        for name, network in study.networks.items():
+            for method in network.methods or study.methods:
+                yield data, name, method
+
+
+def fingerprint(study: Study, cell: Cell) -> str:
+    """Return what a kept result must have been made with: a hash of all settings that decide about it."""
+    parts = (study.networks[cell.network], study.data[cell.data], make_optim(study, cell.data), cell.loss)
+    text = "\n".join([*(part.model_dump_json() for part in parts), str(cell.seed)])
+    return hashlib.sha256(text.encode()).hexdigest()

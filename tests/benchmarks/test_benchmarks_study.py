@@ -1,0 +1,165 @@
+"""A study through its command: cells are run once, kept, and a stopped one goes on; tables come from the files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from msd_edge.benchmarks.study import __main__ as program
+from msd_edge.benchmarks.study.cells import cells_of, read_result, result_path
+from msd_edge.benchmarks.study.settings import read_study
+from msd_edge.benchmarks.study.table import draw_tables, paired_test, summarise_cells
+from msd_edge.errors import ConfigError, DataError, Interrupted
+
+STUDY = """
+baseline = "joint"
+seeds = [0, 1]
+trials = 2
+optim = {{ epochs = 2, batch_size = 16, lr = 0.1 }}
+
+[networks.small]
+arch = "resnet8"
+width = 4
+exits = 2
+
+[networks.single]
+arch = "resnet8"
+width = 4
+exits = 1
+methods = ["joint"]
+
+[data.stripes]
+source = "{data}"
+images_per_class = 30
+
+[methods.joint]
+loss = {{ method = "joint" }}
+
+[methods.msd]
+loss = {{ method = "msd" }}
+search = {{ alpha = [0.1, 0.5] }}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 60, (120, 8, 8, 1), dtype=np.uint8)
+    y = np.arange(120) % 2
+    x[y == 0, ::2] += 150
+    x[y == 1, :, ::2] += 150
+    np.savez(tmp_path / "stripes.npz", x_train=x[:100], y_train=y[:100], x_test=x[100:], y_test=y[100:])
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(data="stripes.npz"))
+    return path
+
+
+def test_cells_run_once_and_a_stopped_one_goes_on(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path("out")
+    stop = {"after": 3}
+    real = program.run_cell
+
+    def stopped(study: object, cell: object, folder: object, step: object) -> object:
+        def count(text: str) -> None:
+            stop["after"] -= 1
+            if not stop["after"]:
+                raise KeyboardInterrupt
+            step(text)  # type: ignore[operator]
+
+        return real(study, cell, folder, count)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(program, "run_cell", stopped)
+    with pytest.raises(Interrupted):
+        program.main(file, out)
+    assert not list(out.glob("cells/*.json"))
+    assert list(out.glob("runs/*"))
+    program.main(file, out)
+    study = read_study(file)
+    cells = list(cells_of(study, out))
+    # joint with both networks: 2 seeds each; msd: 2 trials, then 2 seeds.
+    assert len(cells) == 8
+    results = [read_result(study, cell, out) for cell in cells]
+    assert all(result is not None for result in results)
+    assert ["test" in result for result in results if result] == [cell.trial is None for cell in cells]
+    trials = [result for result in results if result and result["trial"] is not None]
+    best = max(trials, key=lambda result: float(np.mean(result["calibration"])))
+    assert {cell.loss.alpha for cell in cells if cell.method == "msd" and cell.trial is None} == {best["loss"]["alpha"]}
+    assert all(result and result["images"] == 54 for result in results)  # 60 less a tenth for calibration
+    assert not list((out / "runs").iterdir())
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*")}
+    program.main(file, out)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*")} == before
+    printed = capsys.readouterr().out
+    assert "### stripes, small" in printed
+    assert (out / "table.md").read_text() in printed
+
+
+def test_results_of_other_settings_are_not_taken(file: Path) -> None:
+    out = Path("out")
+    program.main(file, out, limit=1)
+    file.write_text(file.read_text().replace("lr = 0.1", "lr = 0.05"))
+    with pytest.raises(ConfigError, match="made with other settings"):
+        program.main(file, out)
+    study = read_study(file)
+    result_path(next(iter(cells_of(study, out))), out).unlink()
+    program.main(file, out, limit=1)
+    assert len(list(out.glob("cells/*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('baseline = "joint"', 'baseline = "jiont"', "baseline jiont is none of its methods"),
+        ("seeds = [0, 1]", "seeds = [0, 0]", "seeds must differ"),
+        ("seeds = [0, 1]", "seeds = [1000]", "seeds must differ"),
+        ("[0.1, 0.5]", "[0.1, 0.5, 0.7]", "tries 3 combinations; every method may try 2"),
+        ("[0.1, 0.5]", "[0.1, 5]", "methods.msd: alpha"),
+        ("epochs = 2", "epochs = 0", "epochs"),
+        ('methods = ["joint"]', 'methods = ["joynt"]', "joynt is none of its methods"),
+        ("seeds", "seeds = ", "cannot be read as TOML"),
+        ("[networks.small]", '[networks."../up"]', "networks"),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_refused_before_anything(file: Path, old: str, new: str, message: str) -> None:
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message):
+        program.main(file, Path("out"))
+    assert not Path("out").exists()
+
+
+def test_too_few_images_of_a_class_are_named(file: Path) -> None:
+    file.write_text(file.read_text().replace("images_per_class = 30", "images_per_class = 51"))
+    with pytest.raises(DataError, match="fewer than 51"):
+        program.main(file, Path("out"))
+
+
+def test_the_test_is_that_of_pairs() -> None:
+    a, b = np.array([90.1, 90.4, 89.7, 90.0]), np.array([89.9, 90.1, 89.8, 89.5])
+    assert paired_test((a - b).tolist()) == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert paired_test([0.0, 0.0]) == 1
+    assert paired_test([0.5, 0.5]) == 0
+
+
+def test_rows_are_held_against_the_same_seeds() -> None:
+    def cell(method: str, seed: int, *test: float) -> dict[str, object]:
+        return {"data": "d", "network": "n", "method": method, "seed": seed, "test": list(test)}
+
+    results = [
+        *(cell("joint", 0, 0.80, 0.90), cell("joint", 1, 0.82, 0.90), cell("msd", 1, 0.83, 0.90)),
+        *(cell("msd", 0, 0.83, 0.89), cell("alone", 2, 0.7, 0.7), {**json.loads("{}"), "data": "d", "trial": 0}),
+    ]
+    rows = summarise_cells(results, "joint")["d", "n"]
+    assert [row.method for row in rows] == ["joint", "msd", "alone"]
+    assert rows[0].gain is None
+    assert rows[1].gain == pytest.approx((2.0, -0.5))
+    assert rows[0].deviation == pytest.approx((np.sqrt(2), 0))
+    assert rows[2].gain is None
+    assert "| msd | 2 | 83.00 ± 0.00 | 89.50 ± 0.71 | +2.00 (0.30) | -0.50 (0.50) |" in draw_tables(
+        {("d", "n"): rows}, "joint"
+    )
