@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from msd_edge.data.dataset import Dataset
+from msd_edge.data.shards import WHOLE, Shard
 from msd_edge.errors import ConfigError
 
 
@@ -44,13 +45,25 @@ def default_augmentation(dataset: Dataset) -> Augmentation:
     return Augmentation(pad=min(height, width) // 8, flip=not characters)
 
 
-def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+    *,
+    whole: int | None = None,
+    shard: Shard = WHOLE,
+) -> Tensor:
     """Return images changed at random, each in its own way.
+
+    Where several processes share a batch, each draws for all of it, so that an image gets the same changes however many
+    they are.
 
     Args:
         images: (batch, C, H, W) uint8; fastest when channels last.
         augmentation: what may happen.
         generator: on the CPU, so that every device sees the same changes.
+        whole: images of the batch in all processes; None: those given are all.
+        shard: which part of it is given.
 
     Returns:
         (batch, C, H, W) uint8, channels last in memory.
@@ -63,21 +76,44 @@ def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generat
         raise ConfigError(f"fill has {len(augmentation.fill)} values, the images have {channels} channels.")
     fill = torch.tensor(augmentation.fill, dtype=torch.uint8, device=images.device).expand(channels)
     pixels = images.permute(0, 2, 3, 1)
+    draw = _Draw(generator, images.shape[0] if whole is None else whole, shard)
     if augmentation.pad:
-        pixels = _crop(pixels, augmentation.pad, fill, generator)
+        pixels = _crop(pixels, augmentation.pad, fill, draw)
     if augmentation.flip:
-        pixels = _flip(pixels, generator)
+        pixels = _flip(pixels, draw)
     if augmentation.cutout:
-        pixels = _cut_out(pixels, augmentation.cutout, fill, generator)
+        pixels = _cut_out(pixels, augmentation.cutout, fill, draw)
     return pixels.permute(0, 3, 1, 2)
 
 
-def _crop(pixels: Tensor, pad: int, fill: Tensor, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class _Draw:
+    """Draws a number for every image of a batch of ``whole``, and gives those of one part."""
+
+    generator: torch.Generator
+    whole: int
+    shard: Shard
+
+    def below(self, limit: int) -> Tensor:
+        """Return whole numbers 0..limit-1."""
+        return self._part(torch.randint(0, limit, (self.whole,), generator=self.generator))
+
+    def share(self) -> Tensor:
+        """Return numbers from 0 to 1."""
+        return self._part(torch.rand(self.whole, generator=self.generator))
+
+    def _part(self, drawn: Tensor) -> Tensor:
+        start, stop = self.shard.bounds(self.whole)
+        return drawn[start:stop]
+
+
+def _crop(pixels: Tensor, pad: int, fill: Tensor, draw: _Draw) -> Tensor:
     """Move each image (batch, H, W, C) by up to ``pad`` pixels each way."""
     count, height, width, channels = pixels.shape
     tall, wide = height + 2 * pad, width + 2 * pad
-    down = torch.randint(0, 2 * pad + 1, (count,), generator=generator)
-    right = torch.randint(0, 2 * pad + 1, (count,), generator=generator)
+    down, right = draw.below(2 * pad + 1), draw.below(2 * pad + 1)
+    if not count:
+        return pixels
 
     padded = fill.repeat(wide).expand(count, tall, wide * channels).contiguous()
     padded.view(count, tall, wide, channels)[:, pad : pad + height, pad : pad + width] = pixels
@@ -89,17 +125,16 @@ def _crop(pixels: Tensor, pad: int, fill: Tensor, generator: torch.Generator) ->
     return runs.index_select(0, starts.reshape(-1).to(pixels.device)).view(count, height, width, channels)
 
 
-def _flip(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _flip(pixels: Tensor, draw: _Draw) -> Tensor:
     """Mirror every other image (batch, H, W, C), by chance."""
-    chosen = (torch.rand(pixels.shape[0], generator=generator) < 0.5).nonzero().squeeze(1).to(pixels.device)
+    chosen = (draw.share() < 0.5).nonzero().squeeze(1).to(pixels.device)
     return pixels.index_copy(0, chosen, pixels.index_select(0, chosen).flip(2))
 
 
-def _cut_out(pixels: Tensor, side: int, fill: Tensor, generator: torch.Generator) -> Tensor:
+def _cut_out(pixels: Tensor, side: int, fill: Tensor, draw: _Draw) -> Tensor:
     """Cover a square of each image (batch, H, W, C) whose centre is any of its pixels."""
-    count, height, width, _ = pixels.shape
-    top = torch.randint(0, height, (count,), generator=generator) - side // 2
-    left = torch.randint(0, width, (count,), generator=generator) - side // 2
+    _, height, width, _ = pixels.shape
+    top, left = draw.below(height) - side // 2, draw.below(width) - side // 2
     y, x = torch.arange(height), torch.arange(width)
     covered_y = (y >= top[:, None]) & (y < top[:, None] + side)
     covered_x = (x >= left[:, None]) & (x < left[:, None] + side)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msd_edge.data.dataset import Images, ImageSet, MemorySet
+from msd_edge.data.shards import WHOLE, Shard
 from msd_edge.errors import ConfigError
 from msd_edge.processors import usable_processors
 
@@ -44,11 +45,13 @@ class Feeder:
         split: the images.
         device: where batches are to be.
         workers: threads that decode a split on disk; 0: as many as this process may use, at most 8.
+        shard: which part of every batch to give, where several processes share it.
     """
 
-    def __init__(self, split: ImageSet, device: torch.device, workers: int = 0) -> None:
+    def __init__(self, split: ImageSet, device: torch.device, workers: int = 0, shard: Shard = WHOLE) -> None:
         self.split = split
         self.device = device
+        self.shard = shard
         self.workers = workers if workers > 0 else min(8, usable_processors())
         self.labels = torch.from_numpy(split.labels.copy()).to(device)
         self.images: Tensor | None = None
@@ -58,7 +61,9 @@ class Feeder:
             self.images = torch.from_numpy(_writable(images)).to(device)
 
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the images at ``order`` in batches; none is dropped (see ``batch_bounds``).
+        """Yield the images at ``order`` in batches, this process's part of each; none is dropped (see ``batch_bounds``).
+
+        With fewer images in the last batch than processes, a part may be empty.
 
         Yields:
             Images (batch, C, H, W) uint8, channels last in memory, and labels (batch,) int64, both on the device.
@@ -66,7 +71,7 @@ class Feeder:
         Raises:
             ConfigError: ``batch_size`` is below 1.
         """
-        pieces = [order[start:stop] for start, stop in batch_bounds(len(order), batch_size)]
+        pieces = [self._part(order[start:stop]) for start, stop in batch_bounds(len(order), batch_size)]
         if self.images is None:
             yield from self._streamed(pieces)
             return
@@ -74,6 +79,10 @@ class Feeder:
             indices = torch.from_numpy(piece.copy()).to(self.device)
             # Chosen as NHWC and then seen as NCHW: that is channels_last, with no reordering.
             yield self.images.index_select(0, indices).permute(0, 3, 1, 2), self.labels.index_select(0, indices)
+
+    def _part(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        start, stop = self.shard.bounds(len(batch))
+        return batch[start:stop]
 
     def _streamed(self, pieces: list[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="read-images") as pool:
@@ -91,7 +100,7 @@ class Feeder:
                     part.cancel()
 
     def _start(self, pool: ThreadPoolExecutor, piece: NDArray[np.int64]) -> list[Future[Images]]:
-        parts = np.array_split(piece, min(self.workers, len(piece)))
+        parts = np.array_split(piece, max(1, min(self.workers, len(piece))))
         return [pool.submit(self.split.read, part) for part in parts]
 
     def _place(self, images: Images) -> Tensor:

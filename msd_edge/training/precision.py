@@ -8,6 +8,7 @@ import torch
 
 from msd_edge.errors import ConfigError
 from msd_edge.training.config import Precision
+from msd_edge.training.distributed import ALONE, World
 
 
 def has_native_bf16(device: torch.device) -> bool:
@@ -23,7 +24,7 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def choose_precision(
-    wanted: Precision, device: torch.device, step: Callable[[torch.dtype], None]
+    wanted: Precision, device: torch.device, step: Callable[[torch.dtype], None], world: World = ALONE
 ) -> tuple[Precision, str]:
     """Choose fp32 or bf16.
 
@@ -31,6 +32,7 @@ def choose_precision(
         wanted: what was asked for; ``auto`` times a step both ways where the device has bf16.
         device: where it runs.
         step: runs one training step in a number format, leaving nothing behind.
+        world: the processes that train together; all take what the first one finds.
 
     Returns:
         The precision, and a few words on why.
@@ -38,7 +40,7 @@ def choose_precision(
     Raises:
         ConfigError: bf16 was asked for on a GPU that has none.
     """
-    native = has_native_bf16(device)
+    native = all(world.gather(has_native_bf16(device)))
     if wanted == "bf16" and device.type == "cuda" and not native:
         raise ConfigError("--precision bf16: this GPU does not compute it; use --precision fp32.")
     if wanted != "auto":
@@ -46,7 +48,8 @@ def choose_precision(
     if not native:
         return "fp32", "this processor has no bf16"
     slow, fast = (_time(step, dtype) for dtype in (torch.float32, torch.bfloat16))
-    better: Precision = "bf16" if fast < slow else "fp32"
+    found: Precision = "bf16" if fast < slow else "fp32"
+    better = world.share(lambda: found)
     return better, f"a step takes {slow * 1e3:.0f} ms in fp32, {fast * 1e3:.0f} in bf16"
 
 

@@ -31,10 +31,12 @@ from msd_edge.models.build import (
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.models.pretrained import Weights, load_single, read_weights
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, StartConfig, TrainConfig
+from msd_edge.training.distributed import ALONE, World
 from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.precision import choose_precision
 from msd_edge.training.run import RunFolder, load_trained
+from msd_edge.training.shared_run import open_run
 from msd_edge.training.trainer import Trainer, pick_device
 
 _LAYOUT_NOTE = (
@@ -80,6 +82,7 @@ class Plan:
         costs: of its exits.
         resumed: whether it goes on.
         weights: of a single-classifier network, to start from.
+        world: the processes that train it.
     """
 
     folder: RunFolder
@@ -89,15 +92,17 @@ class Plan:
     costs: tuple[ExitCost, ...]
     resumed: bool
     weights: Weights | None = None
+    world: World = ALONE
 
 
-def plan_run(options: TrainOptions, folder: Path) -> Plan:
+def plan_run(options: TrainOptions, folder: Path, world: World = ALONE) -> Plan:
     """Load the data and resolve the configuration of a new run. Nothing is written yet.
 
     Raises:
         DataError, ModelError, ConfigError: as the parts do.
     """
-    device = pick_device(options.compute.device)
+    _check_processes(world, options.optim, options.compute)
+    device = world.place(pick_device(options.compute.device))
     dataset = load_dataset(options.data)
     height, width, channels = dataset.image_shape
     weights = _read_weights(options, len(dataset.classes), channels)
@@ -157,7 +162,54 @@ def plan_run(options: TrainOptions, folder: Path) -> Plan:
         places=built.places,
         versions={"msd-edge": __version__, "torch": torch.__version__, "numpy": np.__version__},
     )
-    return Plan(RunFolder(folder), info, replace(dataset, notes=notes), built, costs, False, weights)
+    _check_same(world, info)
+    return Plan(open_run(folder, world), info, replace(dataset, notes=notes), built, costs, False, weights, world)
+
+
+def _check_processes(world: World, optim: OptimConfig, compute: ComputeConfig) -> None:
+    """Raise where several processes cannot do as asked.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if world.size == 1:
+        return
+    world.check_batch(optim.batch_size)
+    if compute.compile:
+        raise ConfigError("--compile is for one process; leave it out.")
+    if optim.qat_epochs:
+        raise ConfigError(
+            "--qat-epochs are for one process; train the others first, then `msd-edge train --resume --qat-epochs N`."
+        )
+
+
+def _check_same(world: World, info: RunInfo) -> None:
+    """Wait until all processes have read the data, and raise where they would not train the same run.
+
+    Raises:
+        DataError: their images differ.
+        ConfigError: something else does.
+    """
+    world.wait()
+    config = info.config.model_copy(update={"data": DataConfig(), "start": None})
+    found = world.find_difference(
+        {f"the {name} images": getattr(info, f"{name}_sha256") for name in ("train", "calibration", "test")}
+    )
+    if found is not None:
+        raise DataError(
+            f"{found[0]} of process {found[1]} are not those of process 0; the same data must be on every host."
+        )
+    start = "" if info.config.start is None else info.config.start.sha256
+    found = world.find_difference(
+        {"the weights to start from": start}
+        | {f"the version of {name}": version for name, version in info.versions.items()}
+        | {f"the run's {name}": value for name, value in config.model_dump(mode="json").items()}
+    )
+    if found is not None:
+        name, rank, other, first = found
+        raise ConfigError(
+            f"{name}: process {rank} has {other} and process 0 {first}; all must have the same ones to train together."
+        )
 
 
 def _read_weights(options: TrainOptions, classes: int, channels: int) -> Weights | None:
@@ -225,6 +277,7 @@ def plan_resume(
     qat_epochs: int | None = None,
     device: str | None = None,
     data: str | None = None,
+    world: World = ALONE,
 ) -> Plan:
     """Load a run's own configuration and data, to go on with it.
 
@@ -235,12 +288,14 @@ def plan_resume(
         qat_epochs: a new number of epochs in int8 arithmetic behind them, or None for the run's own.
         device: auto, cpu or cuda where it is not to be the run's own; the weights then differ by rounding.
         data: where the data is now, if it has moved.
+        world: the processes that go on with it, as many as there may be.
 
     Raises:
         CheckpointError: the run is missing or damaged.
         DataError: the data is not what it was.
         ConfigError: fewer epochs than are done, more in float once int8 arithmetic has begun, or no such device here.
     """
+    folder = open_run(folder.path, world)
     info = folder.read_info()
     config = info.config
     optim = config.optim
@@ -249,14 +304,16 @@ def plan_resume(
     if optim != config.optim:
         _check_epochs(folder, config.optim, optim)
         config = config.model_copy(update={"optim": optim})
-    chosen = pick_device(device or config.compute.device)
+    _check_processes(world, config.optim, config.compute)
+    chosen = world.place(pick_device(device or config.compute.device))
     config = config.model_copy(update={"compute": config.compute.model_copy(update={"device": chosen.type})})
     dataset = load_run_data(info, folder.path, data)
     if data is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"source": data})})
     info = info.model_copy(update={"config": config})
     network = build_network(config.network)
-    return Plan(folder, info, dataset, network, measure_costs(network), resumed=True)
+    _check_same(world, info)
+    return Plan(folder, info, dataset, network, measure_costs(network), resumed=True, world=world)
 
 
 def _check_epochs(folder: RunFolder, before: OptimConfig, now: OptimConfig) -> None:
@@ -317,10 +374,10 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
     """
     folder, info = plan.folder, plan.info
     compute = info.config.compute
-    trainer = Trainer(folder, info.config, plan.dataset)
+    trainer = Trainer(folder, info.config, plan.dataset, plan.world)
     reason = "as before"
     if plan.resumed:
-        if folder.state_path.exists():
+        if folder.has_state():
             trainer.resume()
         elif info.config.start is not None:
             raise CheckpointError(
@@ -328,7 +385,7 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
                 f"{info.config.start.source}; train it anew with --overwrite."
             )
     else:
-        precision, reason = choose_precision(compute.precision, trainer.device, trainer.probe_step())
+        precision, reason = choose_precision(compute.precision, trainer.device, trainer.probe_step(), plan.world)
         config = info.config.model_copy(update={"compute": compute.model_copy(update={"precision": precision})})
         info = info.model_copy(update={"config": config})
         trainer.use_precision(config)

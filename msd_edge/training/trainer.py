@@ -17,6 +17,7 @@ from msd_edge.models.network import MultiExitNetwork
 from msd_edge.models.pretrained import frozen_parts
 from msd_edge.training.adapters import make_adapters
 from msd_edge.training.config import TrainConfig
+from msd_edge.training.distributed import ALONE, World
 from msd_edge.training.evaluate import count_correct
 from msd_edge.training.int8 import Int8Arithmetic
 from msd_edge.training.methods import FEATURE_METHODS, Terms, compute_loss
@@ -77,15 +78,20 @@ def pick_device(wanted: str) -> torch.device:
 
 
 class Trainer:
-    """Trains one run, epoch by epoch, writing what is needed to go on after each."""
+    """Trains one run, epoch by epoch, writing what is needed to go on after each.
 
-    def __init__(self, folder: RunFolder, config: TrainConfig, dataset: Dataset) -> None:
-        self.folder = folder
+    Several processes train it as one would: ``world`` has the sums and means that go over all of them.
+    """
+
+    def __init__(self, folder: RunFolder, config: TrainConfig, dataset: Dataset, world: World = ALONE) -> None:
+        self.folder, self.world = folder, world
         self.device = torch.device(config.compute.device)
         self.config, self.dtype = config, torch.float32
         self.use_precision(config)
         torch.manual_seed(config.seed)
         self.network = make_network(config).to(self.device)
+        if isinstance(self.network, MultiExitNetwork):
+            self.network.equilibrium = config.loss.equilibrium
         self.layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
         self.network = self.network.to(memory_format=self.layout)
         run: Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = self.network.forward_features
@@ -101,14 +107,15 @@ class Trainer:
         self.optimizer = _make_optimizer([self.network, *([self.adapters] if self.adapters else [])], config)
         self.average: dict[str, Tensor] | None = None
         self.restart_average()
-        self.training = Feeder(dataset.train, self.device, config.compute.workers)
-        self.validation = Feeder(dataset.calibration, self.device, config.compute.workers)
+        self.training = Feeder(dataset.train, self.device, config.compute.workers, world.shard)
+        self.validation = Feeder(dataset.calibration, self.device, config.compute.workers, world.shard)
         self.train_size = len(dataset.train)
         self.validation_size = len(dataset.calibration)
         mean = config.network.mean
         fill = tuple(round(m) for m in mean)
         self.augmentation = Augmentation(config.augment.pad, config.augment.flip, config.augment.cutout, fill)
-        self.steps = len(batch_bounds(self.train_size, config.optim.batch_size))
+        self.bounds = batch_bounds(self.train_size, config.optim.batch_size)
+        self.steps = len(self.bounds)
         self.tau = config.loss.tau
         self.epoch = 0
         self.best_epoch = 0
@@ -166,10 +173,10 @@ class Trainer:
             self.best_score, self.tau = float(facts["best_score"]), float(facts["tau"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise CheckpointError(f"{path}: it does not say which epoch it is of; it is no training state.") from None
+        if not min(1, self.epoch) <= self.best_epoch <= self.epoch:  # none yet: given weights, nothing trained
+            raise CheckpointError(f"{path}: epoch {self.epoch} with its best at {self.best_epoch} cannot be.")
         if self.epoch and self.best_epoch == self.epoch:  # it may have been stopped between the two files
             self._save_weights()
-        if not 1 <= self.best_epoch <= self.epoch:
-            raise CheckpointError(f"{path}: epoch {self.epoch} with its best at {self.best_epoch} cannot be.")
 
     def use_precision(self, config: TrainConfig) -> None:
         """Take over a configuration that differs in its precision only."""
@@ -207,27 +214,33 @@ class Trainer:
         config = self.config.optim
         start = time.perf_counter()
         seed = (self.config.seed * _MIX + self.epoch) % (1 << 63)
-        torch.manual_seed(seed)
+        torch.manual_seed(self.world.seed(seed))
         generator = torch.Generator().manual_seed(seed)
         order = epoch_order(self.train_size, self.config.seed, self.epoch)
         progress = min(1.0, self.epoch / config.epochs)
         dtype = torch.float32 if self._int8 else self.dtype
         sums = torch.zeros(3 + self.network.exits, device=self.device)
         lr = 0.0
+        self.world.align(self._state())
         self._train_mode()
-        for step, (images, labels) in enumerate(self.training.batches(order, config.batch_size)):
+        batches = self.training.batches(order, config.batch_size)
+        for step, ((first, last), (images, labels)) in enumerate(zip(self.bounds, batches, strict=True)):
+            whole = last - first
             lr = self._rate(step)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            terms = self._loss(augment(images, self.augmentation, generator), labels, progress, dtype)
+            changed = augment(images, self.augmentation, generator, whole=whole, shard=self.world.shard)
+            terms = self._loss(changed, labels, progress, dtype)
             self.optimizer.zero_grad()
-            terms.total.backward()  # type: ignore[no-untyped-call]
+            self.world.weigh(terms.total, whole).backward()  # type: ignore[no-untyped-call]
+            self.world.add_gradients(parameter for _, parameter in self._named_parameters())
             self.optimizer.step()
             self.tau = terms.tau
             self._update_average()
             scalars = torch.stack([terms.total.detach(), terms.distillation, terms.features])
-            sums += torch.cat([scalars, terms.labels])
+            sums += self.world.weigh(torch.cat([scalars, terms.labels]), whole)
             on_step(self.epoch + 1, step + 1, self.steps)
+        self.world.add(sums)
         trained = time.perf_counter()
         loss, distilled, matched, *losses = (sums / self.steps).tolist()
         if not math.isfinite(loss):
@@ -274,11 +287,13 @@ class Trainer:
             with Int8Arithmetic():
                 logits, features = self.network.forward_features(images)
         else:
-            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            enabled = dtype != torch.float32
+            with torch.autocast(self.device.type, dtype, enabled=enabled), self.world.batch_norm():
                 logits, features = self.forward(images)
         if self.adapters is not None:
             features = self.adapters([f.float() for f in features])
-        return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau)
+        mean = self.world.mean
+        return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau, mean=mean)
 
     def _train_mode(self) -> None:
         # int8 files have BatchNorm as it was trained.
@@ -290,6 +305,16 @@ class Trainer:
         yield from self.network.named_parameters()
         if self.adapters is not None:
             yield from self.adapters.named_parameters(prefix=_ADAPTER)
+
+    def _state(self) -> Iterator[Tensor]:
+        """Yield every tensor that training goes on from, in place."""
+        yield from self.network.state_dict().values()
+        for _, parameter in self._named_parameters():
+            buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            yield from () if buffer is None else (buffer,)
+        if self.adapters is not None:
+            yield from self.adapters.state_dict().values()
+        yield from () if self.average is None else self.average.values()
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -306,7 +331,14 @@ class Trainer:
         kept = _copy_state(self.network) if self.average is not None else None
         if self.average is not None:
             self.network.load_state_dict(self.average)
-        correct = count_correct(self.network, self.validation, self.validation_size, dtype=self.dtype, int8=self._int8)
+        correct = count_correct(
+            self.network,
+            self.validation,
+            self.validation_size,
+            dtype=self.dtype,
+            int8=self._int8,
+            world=self.world,
+        )
         if kept is not None:
             self.network.load_state_dict(kept)
         return tuple(n / self.validation_size for n in correct)
