@@ -92,6 +92,8 @@ def find_device(name: str, phone: "PhoneOptions | None" = None) -> BenchDevice:
         AmbiguousDevice: more than one does.
         AdbError: adb is missing or fails.
     """
+    if not name.strip():
+        raise ConfigError("--device: it is empty; name cpu, a phone (`msd-edge devices` lists them) or ssh:USER@HOST.")
     kind = "cpu" if name == "cpu" else "ssh" if name.startswith("ssh:") else "android"
     if phone is not None and kind != "android":
         raise ConfigError(

@@ -7,6 +7,7 @@ import traceback
 import typer
 
 from msd_edge.cli import bench, calibrate, common, deploy, devices, doctor, eval, export, plan, predict, report, train
+from msd_edge.cli.usage import explain_usage
 from msd_edge.errors import MsdEdgeError
 
 # ONNX Runtime from 1.29 on sends telemetry unless this is set before its import.
@@ -64,7 +65,7 @@ def run(arguments: list[str]) -> int:
             return _fail("interrupted.", _INTERRUPTED)
         return code if isinstance(code, int) else 0
     except _UsageProblem as wrong:
-        return 2 if type(wrong).__name__ == "NoArgsIsHelpError" else _fail(_one_sentence(wrong), 2)
+        return 2 if type(wrong).__name__ == "NoArgsIsHelpError" else _fail(explain_usage(wrong, arguments), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted.", _INTERRUPTED)
     except BrokenPipeError:
@@ -84,11 +85,3 @@ def _fail(message: str, code: int) -> int:
         traceback.print_exc()
     sys.stderr.write(f"msd-edge: {' '.join(message.split())}\n")
     return code
-
-
-def _one_sentence(wrong: Exception) -> str:
-    message = str(getattr(wrong, "format_message", wrong.__str__)()).rstrip(".")
-    context = getattr(wrong, "ctx", None)
-    path = context.command_path.split(" ", 1)[-1] if context is not None else ""
-    hint = f"msd-edge {path} --help" if path and path != "msd-edge" else "msd-edge --help"
-    return f"{message}. See `{hint}`."

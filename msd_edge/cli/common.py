@@ -144,7 +144,7 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
         name = key.replace("-", "_")
         if name not in known or name in ("config", "verbose"):
             options = [parameter.replace("_", "-") for parameter in known]
-            raise ConfigError(f"{path}: {key}: `{context.info_name}` has no such option{suggest(key, options)}.")
+            raise ConfigError(f"{path}: {key}: `{context.info_name}` has no such option{suggest(key, options) or '.'}")
         defaults[name] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
@@ -162,7 +162,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as problem:
             raise ConfigError(f"{path}: cannot read this configuration: {problem.strerror}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path}: this configuration is no text; it is written in TOML or JSON.") from None
+        except (tomllib.TOMLDecodeError, RecursionError) as problem:
             raise ConfigError(f"{path}: this configuration is no valid TOML: {problem}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a configuration is a table of option names and values.")
@@ -198,9 +200,15 @@ def require(what: str, *packages: str, extra: str) -> None:
 
 
 def resolve_source(data: str) -> str:
-    """Return a choice of data that means the same from any folder: paths become absolute, built-in names stay."""
+    """Return a choice of data that means the same from any folder: paths become absolute, built-in names stay.
+
+    Raises:
+        ConfigError: it is empty.
+    """
     from msd_edge.data.load import known_sources
 
+    if not data.strip():
+        raise ConfigError("--data: it is empty; name a data set, a .npz file or a folder.")
     return data if data in known_sources() or not Path(data).exists() else str(Path(data).resolve())
 
 

@@ -53,7 +53,7 @@ def plan(
     images: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="At most so many calibration images; default 5,000.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0, max=86400, help="How long to measure.")] = 5.0,
     data: Annotated[str | None, typer.Option(help="Where the training data is now; default: where it was.")] = None,
     json_: JsonOption = False,
     config: ConfigOption = None,

@@ -171,7 +171,7 @@ def _read_options(config: NetworkConfig) -> msdnet.MsdnetOptions:
     try:
         return msdnet.MsdnetOptions.model_validate(config.arch_options)
     except ValidationError as problem:
-        raise ModelError(f"--arch-option: {config.arch}: {explain(problem)}") from None
+        raise ModelError(f"--arch-option: {config.arch}: {explain(problem)}.") from None
 
 
 class SeparateExits(nn.Module):

@@ -69,6 +69,8 @@ class RunFolder:
         Raises:
             CheckpointError: it is missing, damaged, or from a newer release.
         """
+        if self.path.is_file():
+            raise CheckpointError(f"{self.path}: a run is a folder with a run.json, and this is a file.")
         value = read_json(self.info_path, what="run", error=CheckpointError)
         version = value.get("schema_version") if isinstance(value, dict) else None
         if type(version) is int and version > SCHEMA_VERSION:

@@ -70,6 +70,8 @@ def pick_device(wanted: str) -> torch.device:
     Raises:
         ConfigError: there is no such device here.
     """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--compute {wanted}: no such choice (known: auto, cpu, cuda).")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -1,0 +1,97 @@
+"""Wrong words on the command line, answered in one sentence: which word, what belongs there.
+
+Typer carries its own copy of click since it dropped click, and both change their wording between releases: only what
+an error is of, by name of its class and its attributes, is taken from them.
+"""
+
+import inspect
+import re
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from msd_edge.bundle.choices import suggest
+
+_COMMAND = re.compile(r"No such command '(.*?)'", re.DOTALL)
+_EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
+
+
+def explain_usage(wrong: Exception, arguments: Sequence[str]) -> str:
+    """Return a sentence for an error that Typer raised while it read the command line.
+
+    Args:
+        wrong: the error.
+        arguments: the words of the command line.
+    """
+    context = getattr(wrong, "ctx", None)
+    # A missing value is found before there is a context: the verb is then the first word that is no option.
+    nested = context is not None and context.parent is not None
+    verb = context.info_name if nested else "" if context is not None else _first_word(arguments)
+    command = f"msd-edge {verb}".strip()
+    see = f"`{command} --help`"
+    kind, message = type(wrong).__name__, str(getattr(wrong, "message", "") or wrong)
+    parameter = getattr(wrong, "param", None)
+    option = getattr(wrong, "option_name", None)
+    if kind == "NoSuchOption" and option is not None:
+        known = [name for one in _parameters(context) for name in _names(one) if name.startswith("--")]
+        return f"{option}: `{command}` has no such option{suggest(option, known) or ';'} {see} shows all."
+    if (found := _COMMAND.search(message)) is not None and context is not None:
+        known = list(context.command.list_commands(context))
+        return f"{found[1]}: there is no such command{suggest(found[1], known) or ';'} {see} shows all."
+    if (found := _EXTRA.search(message)) is not None:
+        return f"{found[1]}: `{command}` does not take so many words; {see} says which."
+    if kind == "MissingParameter" and parameter is not None:
+        return f"`{command}` needs {_show(parameter)}; {see} says what that is."
+    if option is not None and "requires an argument" in message:
+        return f"{option}: a value belongs after it; {see} says which."
+    if parameter is not None:
+        wanted = _describe(context, str(parameter.name))
+        if wanted:
+            return f"{_given(parameter, arguments)}: give {wanted}."
+    return f"{message.rstrip('.')}; see {see}."
+
+
+def _first_word(arguments: Sequence[str]) -> str:
+    return next((word for word in arguments if not word.startswith("-")), "")
+
+
+def _parameters(context: Any) -> list[Any]:
+    return [] if context is None else list(context.command.get_params(context))
+
+
+def _names(parameter: Any) -> list[str]:
+    return [*getattr(parameter, "opts", ()), *getattr(parameter, "secondary_opts", ())]
+
+
+def _show(parameter: Any) -> str:
+    name = str(getattr(parameter, "metavar", None) or parameter.name)
+    return name if name.isupper() or name.startswith("-") else name.upper()
+
+
+def _given(parameter: Any, arguments: Sequence[str]) -> str:
+    """Return the option with the value that stands after it; from a configuration file there is none."""
+    names = [name for name in _names(parameter) if name.startswith("-")]
+    for place, word in enumerate(arguments):
+        name, sign, value = word.partition("=")
+        if name in names and (sign or place + 1 < len(arguments)):
+            return f"{name} {value if sign else arguments[place + 1]}".strip()
+    return names[0] if names else _show(parameter)
+
+
+def _describe(context: Any, name: str) -> str:
+    """Return what a parameter of a verb takes, by how the verb declares it; empty if that is not told here."""
+    callback = getattr(getattr(context, "command", None), "callback", None)
+    if callback is None:
+        return ""
+    hint = typing.get_type_hints(inspect.unwrap(callback), include_extras=True).get(name)
+    if hint is None:
+        return ""
+    declared = next((extra for extra in getattr(hint, "__metadata__", ()) if hasattr(extra, "min")), None)
+    kinds = {hint} | set(typing.get_args(hint)) | {x for part in typing.get_args(hint) for x in typing.get_args(part)}
+    kind = "a number" if float in kinds else "a whole number" if int in kinds else ""
+    if not kind:
+        return ""
+    low, high = getattr(declared, "min", None), getattr(declared, "max", None)
+    if low is not None and high is not None:
+        return f"{kind} from {low:g} to {high:.10g}"
+    return f"{kind} from {low:g} on" if low is not None else kind
