@@ -54,10 +54,12 @@ def predict(
         _warm_up(cascade)
         if json:
             common.say_json(_document(cascade, [(path, _answer(cascade, path)) for path in paths]))
+            _warn_of_drift(cascade)
             return
         widths = (max(len(str(path)) for path in paths), max(len(name) for name in cascade.bundle.manifest.classes))
         for path in paths:
             common.say(_line(path, _answer(cascade, path), len(cascade.variant.segments), widths))
+        _warn_of_drift(cascade)
 
 
 def find_images(given: list[Path]) -> list[Path]:
@@ -81,6 +83,11 @@ def find_images(given: list[Path]) -> list[Path]:
             raise DataError(f"{path}: no images are in this folder ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         found += inside
     return found
+
+
+def _warn_of_drift(cascade: "CascadeRunner") -> None:
+    if cascade.watch is not None and cascade.watch.drift is not None:
+        common.warn(str(cascade.watch.drift))
 
 
 def _warm_up(cascade: "CascadeRunner") -> None:

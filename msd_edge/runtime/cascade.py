@@ -13,6 +13,7 @@ from msd_edge.bundle.manifest import OperatingPoint, Variant
 from msd_edge.bundle.reader import Bundle
 from msd_edge.errors import BundleError, ConfigError
 from msd_edge.exits.rules import ExitRule
+from msd_edge.exits.watch import ShareWatch
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.preprocess import Image
 from msd_edge.runtime.session import Array, dequantize
@@ -62,6 +63,8 @@ class CascadeRunner:
         variant: the variant that runs.
         point: the name of the operating point, None with a rule of one's own.
         rule: the exit rule.
+        watch: counts at which exits images leave; ``watch.drift`` says when that is no longer what calibration
+            promised. None with a rule of one's own, which promises nothing.
     """
 
     def __init__(
@@ -90,9 +93,12 @@ class CascadeRunner:
             RuntimeUnavailable: the runtime is not installed, cannot start or cannot run a file.
         """
         found = bundle.variant(variant)
+        self.watch: ShareWatch | None = None
         if rule is None:
             chosen = find_point(bundle, found, point)
             point, rule = chosen.name, rule_of(found, chosen)
+            if found.calibration is not None:
+                self.watch = ShareWatch(chosen.exit_shares, found.calibration.images)
         elif point is not None:
             raise ConfigError(f"both the operating point {point!r} and an exit rule are given; one decides.")
         if rule.exits != len(found.segments):
@@ -151,6 +157,8 @@ class CascadeRunner:
         index = int(probabilities.argmax())
         probability = float(probabilities[index])
         end = perf_counter_ns()
+        if self.watch is not None:
+            self.watch.add(place + 1)
         return Answer(
             label=self._classes[index],
             index=index,

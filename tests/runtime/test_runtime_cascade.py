@@ -267,3 +267,18 @@ def test_golden_check_measures_a_difference(bundle: Bundle, monkeypatch: pytest.
     monkeypatch.setattr(Chain, "raw_logits", lambda self, image: np.full((3, 4), np.nan, np.float32))
     with pytest.raises(ParityError, match="exit 1 gives a logit that is no finite number for golden image 1"):
         check_golden(bundle, "onnx-float32")
+
+
+def test_the_runner_notices_that_images_leave_elsewhere(bundle: Bundle) -> None:
+    with CascadeRunner(bundle) as cascade:
+        watch = cascade.watch
+        assert watch is not None
+        exits = [cascade.predict(IMAGES[0]).exit for _ in range(watch.window)]
+        assert watch.images == watch.window
+        # The same picture again and again is not what calibration saw, unless everything leaves at this exit anyway.
+        assert (watch.drift is None) == (watch.promised[exits[0] - 1] > 0.95)
+        if watch.drift is not None:
+            assert watch.drift.seen[exits[0] - 1] == 1
+    with CascadeRunner(bundle, rule=leaving_at(1)) as own:
+        assert own.predict(IMAGES[0]).exit == 1
+        assert own.watch is None
