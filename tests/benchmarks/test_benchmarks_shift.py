@@ -8,7 +8,7 @@ from msd_edge.benchmarks.corruptions import CORRUPTIONS, LEVELS, blur, brighten,
 from msd_edge.benchmarks.shift import draw_shifts, measure_shifts
 from msd_edge.bundle.reader import read_bundle
 
-IMAGES = np.random.default_rng(0).integers(40, 200, (6, 16, 12, 3)).astype(np.uint8)
+IMAGES = np.random.default_rng(0).integers(40, 200, (6, 34, 32, 3)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
