@@ -34,7 +34,7 @@ from msd_edge.benchmarks.devices.protocol import (
 )
 from msd_edge.benchmarks.devices.transfer import Item, Store, bundle_items, write_item
 from msd_edge.benchmarks.job import Job, Report, Step
-from msd_edge.benchmarks.proof import RANGE_SHARE, STEPS
+from msd_edge.benchmarks.proof import RANGE_SHARE, limit_steps
 from msd_edge.benchmarks.results import Circumstances, Condition, Device
 from msd_edge.bundle.android import folder_name
 from msd_edge.bundle.manifest import Calibration, Target, Variant
@@ -257,7 +257,7 @@ class AndroidDevice:
             threads=job.threads,
             images=tuple(pieces),
             points=points,
-            golden=GoldenLimits(steps=STEPS, range_share=RANGE_SHARE),
+            golden=GoldenLimits(steps=limit_steps(variant.target), range_share=RANGE_SHARE),
             warmup=job.warmup,
             block=job.block,
             seconds=job.seconds,
