@@ -54,6 +54,8 @@ def test_the_apps_own_classes_answer_as_the_protocol_says(
             assert variant.agreement.top1_agreement == 1
             if variant.precision == "int8":
                 assert variant.agreement.bit_equal
+            assert variant.runtime_threads == 1
+            assert variant.peak_memory > 0
             assert all(point.simulation_agreement == 1 for point in variant.cascade)
             assert all(len(said.exits) == 24 for said in answers[variant.name].values())
             assert {each.contender for each in variant.paced} == {"point-lossless", "point-fast", "exit-3"}

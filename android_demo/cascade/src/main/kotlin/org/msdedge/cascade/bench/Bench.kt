@@ -20,6 +20,7 @@ import org.msdedge.cascade.Json
 import org.msdedge.cascade.RawImage
 import org.msdedge.cascade.RunOptions
 import org.msdedge.cascade.copyRaw
+import org.msdedge.cascade.directBuffer
 import org.msdedge.cascade.hex
 import org.msdedge.cascade.sha256
 
@@ -127,11 +128,13 @@ class Bench(private val host: BenchHost, private val configPath: String, private
         val load: Double,
         val first: DoubleArray,
         val peakMib: Double,
+        val threads: Int?,
         val version: String,
     )
 
     private fun load(bundle: Bundle, samples: List<RawImage>): LoadedChain {
         val variant = bundle.variant(config.variant)
+        val threads = RuntimeThreads()
         val start = System.nanoTime()
         val version = host.runtimes.of(variant.target, config.runtime).version
         val library = (System.nanoTime() - start) / 1e6
@@ -150,7 +153,25 @@ class Bench(private val host: BenchHost, private val configPath: String, private
                 if (number == 0) first[segment] = (System.nanoTime() - before) / 1e6
             }
         }
-        return LoadedChain(chain, inputs, library + chain.initMs.sum(), first, memory.growthMib(), version)
+        val grown = memory.growthMib()
+        // What a GPU's driver starts says nothing of the threads that were asked for.
+        val started = if (config.gpu) null else threads.count { startSegment(chain, samples[0]) }
+        return LoadedChain(chain, inputs, library + chain.initMs.sum(), first, grown, started, version)
+    }
+
+    /** The first segment once more, having run once: with all the threads that one session has. */
+    private fun startSegment(chain: Chain, image: RawImage): AutoCloseable {
+        val segment = chain.variant.segments[0]
+        val model = chain.runtime.load(chain.bundle.read(segment.file), chain.options)
+        val runner = model.runner()
+        chain.enter(image)
+        val taken = (listOf(segment.logits) + segment.features).associate { it.name to directBuffer(it.bytes) }
+        runner.bind(mapOf(segment.inputs[0].name to chain.entry), taken)
+        runner.run()
+        return AutoCloseable {
+            runner.close()
+            model.close()
+        }
     }
 
     private fun find(among: List<CascadeContender>, name: String): CascadeContender = among.firstOrNull { it.name == name }
@@ -194,7 +215,7 @@ class Bench(private val host: BenchHost, private val configPath: String, private
             "xnnpack" to (loaded.chain.runtime.name == "litert"),
         ),
         "threads" to config.threads,
-        "runtime_threads" to null,
+        "runtime_threads" to loaded.threads,
         "load" to loaded.load,
         "peak_memory_mib" to loaded.peakMib,
         "segments" to List(loaded.chain.size) { started(loaded.chain.initMs[it], loaded.first[it]) },

@@ -3,7 +3,7 @@ package org.msdedge.cascade.bench
 import java.io.File
 import java.io.IOException
 
-/** By how much this process's peak of resident memory has grown since this object was made. */
+/** By how much this process's peak of resident memory has grown since this object was made. @throws IOException unknown. */
 internal class PeakMemory {
     private val start: Long
 
@@ -20,11 +20,7 @@ internal class PeakMemory {
     /** The growth so far, MiB. */
     fun growthMib(): Double = maxOf(0, peakKib() - start) / 1024.0
 
-    private fun peakKib(): Long = try {
-        File("/proc/self/status").readLines().first { it.startsWith("VmHWM:") }.filter { it in '0'..'9' }.toLong()
-    } catch (_: IOException) {
-        0
-    } catch (_: NoSuchElementException) {
-        0
-    }
+    private fun peakKib(): Long =
+        File("/proc/self/status").readLines().firstOrNull { it.startsWith("VmHWM:") }?.filter { it in '0'..'9' }?.toLong()
+            ?: throw IOException("/proc/self/status does not tell the peak of memory")
 }

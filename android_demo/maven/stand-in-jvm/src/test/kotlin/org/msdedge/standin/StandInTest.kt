@@ -107,6 +107,7 @@ class StandInTest {
         assertEquals(setOf<Any?>("lossless", "fast"), answers.keys)
         for ((point, said) in answers) checkAnswers(variant, point as String, said as Map<*, *>)
         checkTimes(value["times"] as Map<*, *>, value["turns"] as List<*>)
+        assertEquals(1L, value["runtime_threads"])
         assertEquals(3, (value["segments"] as List<*>).size)
         assertEquals(3, (value["alone"] as List<*>).size)
         val paced = (value["paced"] as List<*>).map { it as Map<*, *> }
@@ -154,6 +155,20 @@ class StandInTest {
     private fun expected(variant: String): Map<*, *> {
         val all = Json.parse(File(fixtures, "expected/digits.json").readBytes()) as Map<*, *>
         return (all["variants"] as Map<*, *>)[variant] as Map<*, *>
+    }
+
+    @Test
+    fun `the threads that one session has are counted`() {
+        config["threads"] = 2
+        config["paced"] = null
+        config["sustain"] = null
+        for (variant in listOf("tflite-int8", "onnx-int8")) {
+            config["variant"] = variant
+            assertEquals("INSTRUMENTATION_CODE: -1", play().last())
+            val value = Json.parse(File(folder, "result.json").readBytes()) as Map<*, *>
+            assertEquals(2L, value["runtime_threads"], variant)
+            assertTrue(value["peak_memory_mib"] as Double >= 0)
+        }
     }
 
     @Test
