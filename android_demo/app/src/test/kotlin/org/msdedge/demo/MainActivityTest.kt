@@ -75,8 +75,14 @@ class MainActivityTest {
         assertTrue(text(activity, R.id.exit).startsWith("Exit ${answer.exit} of 3 answered"))
         assertEquals(3, activity.view<BarsView>(R.id.classes).bars.size)
         assertEquals(listOf(1), screen.shares.filter { it > 0 })
+        Screens.shoot(activity, "first-sight", whole = false)
+        // The slider and what it changes are seen together, without scrolling.
+        for (id in listOf(R.id.picture, R.id.point, R.id.cost)) {
+            val view = activity.view<View>(id)
+            val top = IntArray(2).also { view.getLocationInWindow(it) }[1]
+            assertTrue(top + view.height <= activity.window.decorView.height, activity.resources.getResourceEntryName(id))
+        }
         Screens.shoot(activity, "sample")
-        Screens.shoot(activity, "sample-first-sight", whole = false)
     }
 
     @Test

@@ -11,8 +11,12 @@ import org.junit.runner.RunWith
 import org.msdedge.cascade.Runtimes
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
+import org.robolectric.annotation.Config
+import org.robolectric.annotation.GraphicsMode
 
 @RunWith(RobolectricTestRunner::class)
+@Config(qualifiers = "w400dp-h800dp-xhdpi")
+@GraphicsMode(GraphicsMode.Mode.NATIVE)
 class NoBundleTest {
     @Test
     fun `a variant that the app has no runtime for is a sentence, and leaves the list of variants`() {
@@ -32,8 +36,11 @@ class NoBundleTest {
     @Test
     fun `an app without a bundle says how to bring one`() {
         val activity = Screens.open().get()
-        val empty = activity.session.screen.copy(bundles = emptyList(), points = emptyList(), answer = null, message = activity.getString(R.string.no_bundle))
+        val empty = activity.session.screen.copy(bundles = emptyList(), points = emptyList(), answer = null, picture = null, title = "", message = activity.getString(R.string.no_bundle))
+        activity.session.listener!!(empty.copy(loading = true, message = null))
+        Screens.shoot(activity, "loading")
         activity.session.listener!!(empty)
+        Screens.shoot(activity, "no-bundle")
         assertTrue("msd-edge deploy" in activity.view<TextView>(R.id.message).text)
         assertEquals(View.GONE, activity.view<View>(R.id.points).visibility)
         assertEquals(false, activity.view<Button>(R.id.camera).isEnabled)
