@@ -18,7 +18,23 @@ source "$(dirname "$self")/debian.sh"
 [ "$(uname -m)" = x86_64 ] || refuse "it is written for x86-64."
 mkdir -p "$1"
 folder="$(cd "$1" && pwd)"
-begin "$folder" "$self" || exit 0
+
+# Anew each time, since another checkout may have unpacked the folder; whole at once, since that one may be reading it.
+write_wrapper() {
+  cat > "$folder/bin/python.$$" <<WRAPPER
+#!/bin/sh
+# Threads of its own numpy and of emulation do not go together.
+OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONHOME='$folder/root/usr' PYTHONPATH="$folder/wheels:$repository\${PYTHONPATH:+:\$PYTHONPATH}" \\
+  PYTHONDONTWRITEBYTECODE=1 exec '$folder/bin/qemu-aarch64-static' -cpu cortex-a76 -L '$folder/root' '$folder/root/usr/bin/python3.11' "\$@"
+WRAPPER
+  chmod +x "$folder/bin/python.$$"
+  mv "$folder/bin/python.$$" "$folder/bin/python"
+}
+
+if ! begin "$folder" "$self"; then
+  write_wrapper
+  exit 0
+fi
 unpack bookworm amd64 "$folder/qemu" qemu-user-static
 unpack bookworm arm64 "$folder/root" python3.11-minimal libpython3.11-stdlib libstdc++6 libgomp1 zlib1g
 mkdir -p "$folder/bin"
@@ -35,12 +51,6 @@ python="$repository/.venv/bin/python"
   refuse "the wheels cannot be had: $(tail -1 "$work/log")"
 mkdir -p "$folder/wheels"
 for wheel in "$work"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$folder/wheels"; done
-cat > "$folder/bin/python" <<WRAPPER
-#!/bin/sh
-# Threads of its own numpy and of emulation do not go together.
-OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONHOME='$folder/root/usr' PYTHONPATH="$folder/wheels:$repository\${PYTHONPATH:+:\$PYTHONPATH}" \\
-  PYTHONDONTWRITEBYTECODE=1 exec '$folder/bin/qemu-aarch64-static' -cpu cortex-a76 -L '$folder/root' '$folder/root/usr/bin/python3.11' "\$@"
-WRAPPER
-chmod +x "$folder/bin/python"
+write_wrapper
 rm -rf "$work"
 finish "$folder"

@@ -25,7 +25,9 @@ if [ ! -f "$venv/.msd-edge-installed" ] || [ "$(cat "$venv/.msd-edge-installed")
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   # A folder that holds more than what is asked for now is not taken apart: extras only add up.
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
-  "$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --constraint constraints.txt --editable ".[$extras]"
+  # A minute a file is not enough where many things run at once.
+  UV_COMPILE_BYTECODE_TIMEOUT="${UV_COMPILE_BYTECODE_TIMEOUT:-900}" \
+    "$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --constraint constraints.txt --editable ".[$extras]"
   echo "$want" > "$venv/.msd-edge-installed"
   echo "installed the packages in $(($(date +%s) - start)) s ($venv)"
 fi
