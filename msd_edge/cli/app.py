@@ -8,7 +8,8 @@ import typer
 
 from msd_edge.cli import bench, calibrate, common, deploy, devices, doctor, eval, export, plan, predict, report, train
 from msd_edge.cli.usage import explain_usage
-from msd_edge.errors import MsdEdgeError
+from msd_edge.errors import ConfigError, MsdEdgeError
+from msd_edge.training.distributed import ALONE, read_place
 
 # ONNX Runtime from 1.29 on sends telemetry unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -54,12 +55,13 @@ def run(arguments: list[str]) -> int:
     Returns:
         0 done, 1 a gate or the work failed, 2 wrong usage or input, 3 a device problem, 130 interrupted.
     """
-    common.state.verbose = False
+    common.state.verbose, common.state.world = False, ALONE
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a pipe in the C locale must not fail on × or →
             reconfigure(errors="replace")
     try:
+        _take_place(arguments)
         code = app(arguments, standalone_mode=False)
         if code == _INTERRUPTED:  # Typer's own answer to Ctrl-C
             return _fail("interrupted.", _INTERRUPTED)
@@ -80,7 +82,25 @@ def run(arguments: list[str]) -> int:
         return _fail(f"unexpected {type(error).__name__}: {error} (--verbose shows where)", 1)
 
 
+def _take_place(arguments: list[str]) -> None:
+    """Leave printing to one process of the job, and errors to one of each host.
+
+    Raises:
+        ConfigError: the verb is work for one process.
+    """
+    common.state.quiet = common.state.mute = False
+    place = read_place()
+    if place.size == 1:
+        return
+    common.state.quiet, common.state.mute = place.rank > 0, place.local > 0
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+    if verb not in ("", "train", "eval"):
+        raise ConfigError(f"`msd-edge {verb}` is work for one process; start it without torchrun.")
+
+
 def _fail(message: str, code: int) -> int:
+    if common.state.mute:
+        return code
     if common.state.verbose:
         traceback.print_exc()
     sys.stderr.write(f"msd-edge: {' '.join(message.split())}\n")

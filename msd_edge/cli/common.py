@@ -15,13 +15,24 @@ import typer
 
 from msd_edge.bundle.choices import closest, suggest
 from msd_edge.errors import ConfigError, RuntimeUnavailable
+from msd_edge.training.distributed import ALONE, World
 
 
 @dataclass
 class State:
-    """What the whole command line shares. ``verbose``: show tracebacks."""
+    """What the whole command line shares.
+
+    Attributes:
+        verbose: show tracebacks.
+        quiet: print no results and notes, since another process of the job does.
+        mute: print no errors either, since another process of this host does.
+        world: the processes that do the work together.
+    """
 
     verbose: bool = False
+    quiet: bool = False
+    mute: bool = False
+    world: World = ALONE
 
 
 state = State()
@@ -29,13 +40,16 @@ state = State()
 
 def say(text: str = "") -> None:
     """Print a line to standard output."""
+    if state.quiet:
+        return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def warn(text: str) -> None:
     """Print a note to standard error, where it does not disturb a pipe."""
-    sys.stderr.write(f"msd-edge: note: {text}\n")
+    if not state.quiet:
+        sys.stderr.write(f"msd-edge: note: {text}\n")
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> None:
@@ -96,7 +110,7 @@ class Progress:
 @contextmanager
 def progress(total: int, text: str) -> Iterator[Progress]:
     """Show progress over ``total`` steps on standard error while the block runs, on a terminal only."""
-    bar = Progress(total, text, live=sys.stderr.isatty())
+    bar = Progress(total, text, live=sys.stderr.isatty() and not state.quiet)
     bar.note(text)
     try:
         yield bar
@@ -120,6 +134,15 @@ def newest(parent: Path, marker: str, what: str, make: str) -> Path:
     if not found:
         raise ConfigError(f"{parent}/: there is no {what} here; name one, or make one with `{make}`.")
     return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def newest_run() -> Path:
+    """Return the newest run under ``runs``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return newest(Path("runs"), "run.json", "run", "msd-edge train")
 
 
 def _terminal_width() -> int:

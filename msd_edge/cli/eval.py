@@ -7,6 +7,7 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
+from msd_edge.cli.together import together
 from msd_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
-    app.command("eval", help=EXAMPLES)(evaluate)
+    app.command("eval", help=EXAMPLES)(together(evaluate))
 
 
 def evaluate(
@@ -42,8 +43,9 @@ def evaluate(
     """Report the accuracy of every exit."""
     del config, verbose
     common.choose("--split", split, ("calibration", "test"))
-    where = path if path is not None else common.newest(Path("runs"), "run.json", "run", "msd-edge train")
-    kind = common.run_or_bundle(where)
+    world = common.state.world
+    where = Path(world.share(lambda: str(path or common.newest_run())))
+    kind = world.share(lambda: common.run_or_bundle(where))
     data = None if data is None else common.resolve_source(data)
     if kind == "run":
         if variant is not None:
@@ -69,12 +71,16 @@ def _evaluate_run(path: Path, split: str, threads: int | None, data: str | None)
     from msd_edge.training.evaluate import count_correct
     from msd_edge.training.run import load_trained
     from msd_edge.training.setup import load_run_data
+    from msd_edge.training.shared_run import open_run
 
+    world = common.state.world
     if threads is not None:
         torch.set_num_threads(threads)
-    network, info, epoch = load_trained(path)
+    network, info, epoch = load_trained(open_run(path, world))
     images = _pick(load_run_data(info, path, data), split)
-    correct = count_correct(network, Feeder(images, torch.device("cpu")), len(images))
+    world.wait()
+    feeder = Feeder(images, torch.device("cpu"), shard=world.shard)
+    correct = count_correct(network, feeder, len(images), world=world)
     return f"float32 network of epoch {epoch}", correct, len(images)
 
 
@@ -90,16 +96,19 @@ def _evaluate_bundle(
     bundle = read_bundle(path)
     chosen = bundle.variant(variant)
     images = _pick(bundle_dataset(bundle, data), split)
+    world = common.state.world
+    world.wait()
+    start, stop = world.shard.bounds(len(images))
     correct = np.zeros(len(chosen.segments), dtype=np.int64)
     with (
         Chain(bundle, variant=chosen.name, threads=threads) as chain,
-        common.progress(len(images), f"{chosen.name} on {split} images") as bar,
+        common.progress(stop - start, f"{chosen.name} on {split} images") as bar,
     ):
-        for index in range(len(images)):
+        for index in range(start, stop):
             image = images.read(np.array([index]))[0]
             correct += chain.logits(image).argmax(-1) == images.labels[index]
             bar.advance()
-    return chosen.name, tuple(int(n) for n in correct), len(images)
+    return chosen.name, world.add_counts([int(n) for n in correct]), len(images)
 
 
 def _pick(dataset: "Dataset", split: str) -> "ImageSet":

@@ -10,7 +10,8 @@ import typer
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, VerboseOption
 from msd_edge.cli.network import print_costs, warn_of
-from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError
+from msd_edge.cli.together import together
+from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError, PeerLost
 
 if TYPE_CHECKING:
     from msd_edge.models.branches import BranchKind
@@ -44,7 +45,7 @@ _EPOCHS = 30
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
-    app.command("train", help=EXAMPLES)(train)
+    app.command("train", help=EXAMPLES)(together(train))
 
 
 def train(
@@ -153,13 +154,15 @@ def train(
     from msd_edge.training.methods import LossConfig
     from msd_edge.training.run import RunFolder
 
-    given = _explicit(context)
+    given, world = _explicit(context), common.state.world
     if resume:
         _check_resume(given, run, out, config)
-        path = run or out or common.newest(Path("runs"), "run.json", "run", "msd-edge train")
+        path = Path(world.share(lambda: str(run or out or common.newest_run())))
         where = common.resolve_source(data) if "data" in given else None
         device = compute if "compute" in given else None
-        plan = setup.plan_resume(RunFolder(path), epochs=epochs, qat_epochs=qat_epochs, device=device, data=where)
+        plan = setup.plan_resume(
+            RunFolder(path), epochs=epochs, qat_epochs=qat_epochs, device=device, data=where, world=world
+        )
     else:
         if run is not None:
             raise ConfigError(f"{run}: a run is named with --resume only; --out says where a new one goes.")
@@ -226,8 +229,8 @@ def train(
             std=_read_pixels("--std", std),
         )
         path = out or Path("runs") / f"{_safe_name(arch)}-{_short(data)}"
-        setup.prepare_folder(path, overwrite=overwrite)
-        plan = setup.plan_run(options, path)
+        world.share(lambda: setup.prepare_folder(path, overwrite=overwrite))
+        plan = setup.plan_run(options, path, world)
     for note in plan.dataset.notes:
         common.warn(note)
     if not as_json:
@@ -264,8 +267,10 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
 
             try:
                 trainer.train(on_epoch, on_step)
-            except MsdEdgeError:
+            except MsdEdgeError as error:
                 plan.folder.discard()
+                if isinstance(error, PeerLost) and trainer.epoch:
+                    raise PeerLost(f"{error} {_going_on(plan, trainer.epoch)}") from error
                 raise
             except KeyboardInterrupt:
                 bar.clear()
@@ -274,11 +279,13 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                     raise Interrupted(
                         f"stopped in the first epoch; the run that was in {plan.folder.path} is there as it was."
                     ) from None
-                raise Interrupted(
-                    f"stopped after epoch {trainer.epoch}; `msd-edge train --resume {plan.folder.path}` goes on."
-                ) from None
+                raise Interrupted(_going_on(plan, trainer.epoch)) from None
     if not as_json:
         _print_end(plan, trainer.best_epoch)
+
+
+def _going_on(plan: "Plan", epoch: int) -> str:
+    return f"stopped after epoch {epoch}; `msd-edge train --resume {plan.folder.path}` goes on."
 
 
 def _check_choices(

@@ -61,7 +61,7 @@ class Feeder:
             self.images = torch.from_numpy(_writable(images)).to(device)
 
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the images at ``order`` in batches, this process's part of each; none is dropped (see ``batch_bounds``).
+        """Yield this process's part of the images at ``order`` in batches; none is dropped (see ``batch_bounds``).
 
         With fewer images in the last batch than processes, a part may be empty.
 
