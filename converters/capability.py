@@ -147,7 +147,8 @@ def parse_targets(names: Sequence[str]) -> tuple[Target, ...]:
         UnsupportedTarget: there is no such target; the closest is offered.
     """
     for name in names:
-        _require_known("target", name, get_args(Target))
+        if name not in get_args(Target):
+            raise UnsupportedTarget(f"--target {name}: there is no such target{closest(name, get_args(Target))}.")
     return tuple(dict.fromkeys(cast(Sequence[Target], names)))
 
 

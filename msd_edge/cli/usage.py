@@ -25,8 +25,10 @@ def explain_usage(wrong: Exception, arguments: Sequence[str]) -> str:
     """
     context = getattr(wrong, "ctx", None)
     # A missing value is found before there is a context: the verb is then the first word that is no option.
-    nested = context is not None and context.parent is not None
-    verb = context.info_name if nested else "" if context is not None else _first_word(arguments)
+    if context is None:
+        verb = _first_word(arguments)
+    else:
+        verb = context.info_name if context.parent is not None else ""
     command = f"msd-edge {verb}".strip()
     see = f"`{command} --help`"
     kind, message = type(wrong).__name__, str(getattr(wrong, "message", "") or wrong)

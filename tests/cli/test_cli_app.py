@@ -51,10 +51,10 @@ def test_no_arguments_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["trian"], "No such command 'trian'"),
-        (["train", "--epoch", "3"], "No such option"),
-        (["train", "--epochs", "three"], "valid integer"),
-        (["train", "--epochs", "0"], "greater than or equal to 1"),
+        (["trian"], "trian: there is no such command; did you mean train?"),
+        (["train", "--epoch", "3"], "--epoch: `msd-edge train` has no such option; did you mean --epochs?"),
+        (["train", "--epochs", "three"], "--epochs three: give a whole number from 1 on."),
+        (["train", "--epochs", "0"], "--epochs 0: give a whole number from 1 on."),
         (["train", "--arch", "resnt20"], "--arch resnt20: no such network; did you mean resnet20?"),
         (["train", "--method", "msg"], "did you mean msd?"),
         (["train", "--schedule", "cosin"], "did you mean cosine?"),

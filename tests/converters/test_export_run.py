@@ -176,8 +176,8 @@ def test_a_plan_for_a_bundle_of_some_exits_counts_them_as_the_run_does(bundle: P
         (["--keep-exits", "one"], "numbers of exits"),
         (["--target", "tflight"], "tflite"),
         (["--float16", "--target", "onnx"], "float16"),
-        (["--calibration-images", "3"], "greater than or equal to 16"),
-        (["--max-drop", "-1"], "greater than or equal to 0"),
+        (["--calibration-images", "3"], "--calibration-images 3: give a whole number from 16 on."),
+        (["--max-drop", "-1"], "--max-drop -1: give a number from 0 to 100."),
     ],
 )
 def test_wrong_options_are_refused_before_work(

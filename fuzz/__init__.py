@@ -1,0 +1,1 @@
+"""Fuzzers of everything that parses what comes from outside: ``python fuzz/run.py --cases N``."""
