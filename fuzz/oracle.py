@@ -29,7 +29,7 @@ def refuses(call: Callable[[], object]) -> bool:
 
 
 def check_sentence(message: str) -> None:
-    """Raise unless a message is a sentence: it says something, ends with a full stop, and shows no insides.
+    """Raise unless a message is a sentence: it says something, ends as sentences do, and shows no insides.
 
     Raises:
         Unclear: it is not.
@@ -37,7 +37,7 @@ def check_sentence(message: str) -> None:
     text = " ".join(message.split())
     if len(text) < 15:
         raise Unclear(f"too short: {text!r}")
-    if not text.endswith("."):
+    if not text.endswith((".", "?")):
         raise Unclear(f"no full stop: {text[-300:]!r}")
     if text.endswith("..") and not text.endswith("..."):
         raise Unclear(f"two full stops: {text[-300:]!r}")

@@ -161,14 +161,20 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     values = _read_config(path)
-    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    # By what they are called on the command line: in Python --json may be json_.
+    known = {
+        option.lstrip("-").replace("-", "_"): parameter.name
+        for parameter in context.command.params
+        for option in parameter.opts
+        if parameter.name
+    }
     defaults: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known or name in ("config", "verbose"):
             options = [parameter.replace("_", "-") for parameter in known]
             raise ConfigError(f"{path}: {key}: `{context.info_name}` has no such option{suggest(key, options) or '.'}")
-        defaults[name] = value
+        defaults[known[name]] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
 

@@ -25,10 +25,8 @@ def explain_usage(wrong: Exception, arguments: Sequence[str]) -> str:
     """
     context = getattr(wrong, "ctx", None)
     # A missing value is found before there is a context: the verb is then the first word that is no option.
-    if context is None:
-        verb = _first_word(arguments)
-    else:
-        verb = context.info_name if context.parent is not None else ""
+    nested = context is not None and context.parent is not None
+    verb = _first_word(arguments) if context is None else context.info_name if nested else ""
     command = f"msd-edge {verb}".strip()
     see = f"`{command} --help`"
     kind, message = type(wrong).__name__, str(getattr(wrong, "message", "") or wrong)
