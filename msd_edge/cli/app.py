@@ -18,6 +18,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 _INTERRUPTED = 130
+_LONGEST = 3000  # characters of a message
 
 app = typer.Typer(
     name="msd-edge",
@@ -103,5 +104,8 @@ def _fail(message: str, code: int) -> int:
         return code
     if common.state.verbose:
         traceback.print_exc()
-    sys.stderr.write(f"msd-edge: {' '.join(message.split())}\n")
+    words = " ".join(message.split())
+    if len(words) > _LONGEST:  # a name in a hostile file may have megabytes
+        words = f"{words[: _LONGEST // 2]} … {words[-_LONGEST // 2 :]}"
+    sys.stderr.write(f"msd-edge: {common.plain(words)}\n")
     return code

@@ -38,18 +38,28 @@ class State:
 state = State()
 
 
+# Control signs but for line breaks: a name in somebody else's file must not move the cursor or set a title.
+_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code != 10}
+_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}
+
+
+def plain(text: str) -> str:
+    """Return a text that is safe to be printed on a terminal."""
+    return text.translate(_CONTROLS)
+
+
 def say(text: str = "") -> None:
     """Print a line to standard output."""
     if state.quiet:
         return
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(plain(text) + "\n")
     sys.stdout.flush()
 
 
 def warn(text: str) -> None:
     """Print a note to standard error, where it does not disturb a pipe."""
     if not state.quiet:
-        sys.stderr.write(f"msd-edge: note: {text}\n")
+        sys.stderr.write(f"msd-edge: note: {plain(text)}\n")
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> None:
@@ -69,7 +79,7 @@ def table(header: list[str], rows: list[list[str]]) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON document, for machines."""
-    say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).translate(_ESCAPES))
 
 
 @dataclass
@@ -103,7 +113,7 @@ class Progress:
         if self.live:
             width = max(20, _terminal_width() - 1)
             count = f"[{self.done}/{self.total}] " if self.total else ""
-            sys.stderr.write(f"\r\x1b[2K{f'{count}{self.text}'[:width]}")
+            sys.stderr.write(f"\r\x1b[2K{plain(f'{count}{self.text}')[:width]}")
             sys.stderr.flush()
 
 

@@ -30,6 +30,7 @@ from msd_edge.locks import LOCK, hold_lock
 from msd_edge.models.build import SeparateExits, build_network
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.training.config import SCHEMA_VERSION, RunInfo, TrainConfig
+from msd_edge.training.trust import check_code, remember_code
 
 # Folders inside that of a run which a new one is to replace: the new one in its first epoch; then, complete.
 _NEXT = ".next"
@@ -67,7 +68,7 @@ class RunFolder:
         """Read ``run.json``.
 
         Raises:
-            CheckpointError: it is missing, damaged, or from a newer release.
+            CheckpointError: it is missing, damaged, from a newer release, or would execute code that is strange here.
         """
         if self.path.is_file():
             raise CheckpointError(f"{self.path}: a run is a folder with a run.json, and this is a file.")
@@ -81,13 +82,15 @@ class RunFolder:
             info = RunInfo.model_validate(value)
         except ValidationError as problem:
             raise CheckpointError(f"{self.info_path}: {explain(problem)}.") from None
+        check_code(info.config.network.arch, self.info_path)
         wrong = _contradiction(info)
         if wrong:
             raise CheckpointError(f"{self.info_path}: {wrong}; it is no run of ours, or was changed by hand.")
         return info
 
     def write_info(self, info: RunInfo) -> None:
-        """Write ``run.json``."""
+        """Write ``run.json``; code of the user's own that it names has been run by now, on this user's word."""
+        remember_code(info.config.network.arch)
         write_json(self.info_path, info.model_dump(mode="json"))
 
     def read_metrics(self) -> list[dict[str, Any]]:
