@@ -12,7 +12,7 @@ from msd_edge.benchmarks.results import SCHEMA_VERSION, Results
 from msd_edge.bundle.reader import explain
 from msd_edge.errors import ConfigError
 from msd_edge.files import read_json, write_bytes, write_json
-from msd_edge.typed import Model, publish_schema
+from msd_edge.typed import Model, publish_schema, refuse_newer
 
 _RAW_LIMIT = 1 << 30
 
@@ -91,8 +91,7 @@ def read_results(path: Path) -> Results:
     version = value.get("schema_version") if isinstance(value, dict) else None
     if type(version) is not int or version < 1:
         raise ConfigError(f"{path}: this is no results file of `msd-edge bench`.")
-    if version > SCHEMA_VERSION:
-        raise ConfigError(f"{path}: needs a newer msd-edge: schema {version}, this one reads {SCHEMA_VERSION}.")
+    refuse_newer(path, value, SCHEMA_VERSION, ConfigError)
     try:
         return Results.model_validate(value)
     except ValidationError as problem:
@@ -126,6 +125,7 @@ def _following(beside: Path) -> Path:
 
 def _load_raw(file: Path) -> Raw:
     value = read_json(file, what="raw-timings file", error=ConfigError, limit=_RAW_LIMIT)
+    refuse_newer(file, value, SCHEMA_VERSION, ConfigError)
     try:
         return Raw.model_validate(value)
     except ValidationError as problem:
@@ -137,8 +137,14 @@ def results_schema() -> dict[str, Any]:
     return publish_schema(Results, f"msd-edge results, schema {SCHEMA_VERSION}")
 
 
+def raw_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the raw timings beside a results file."""
+    return publish_schema(Raw, f"msd-edge raw timings, schema {SCHEMA_VERSION}")
+
+
 def write_schema(folder: Path) -> Path:
-    """Write the schema as ``results-1.json`` into ``folder`` and return its path."""
+    """Write the schemas as ``results-1.json`` and ``raw-1.json`` into ``folder`` and return the former's path."""
     path = folder / f"results-{SCHEMA_VERSION}.json"
     write_json(path, results_schema())
+    write_json(folder / f"raw-{SCHEMA_VERSION}.json", raw_schema())
     return path

@@ -11,6 +11,7 @@ from msd_edge.bundle.choices import closest
 from msd_edge.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest, Variant
 from msd_edge.errors import BundleError
 from msd_edge.files import parse_json, sha256_bytes
+from msd_edge.typed import refuse_newer
 
 MANIFEST = "manifest.json"
 PREFERRED = ("tflite-int8", "onnx-int8")
@@ -145,5 +146,4 @@ def _check_version(file: Path, value: Any) -> None:
     version = value.get("schema_version")
     if type(version) is not int or version < 1:
         raise BundleError(f"{file}: schema_version is {version!r:.40}, not a number from 1 on; this is no manifest.")
-    if version > SCHEMA_VERSION:
-        raise BundleError(f"{file}: needs a newer msd-edge: schema {version}, this one reads {SCHEMA_VERSION}.")
+    refuse_newer(file, value, SCHEMA_VERSION, BundleError)

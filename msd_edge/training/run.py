@@ -30,6 +30,7 @@ from msd_edge.locks import LOCK, hold_lock
 from msd_edge.models.build import SeparateExits, build_network
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.training.config import SCHEMA_VERSION, RunInfo, TrainConfig
+from msd_edge.typed import refuse_newer
 from msd_edge.training.trust import check_code, remember_code
 
 # Folders inside that of a run which a new one is to replace: the new one in its first epoch; then, complete.
@@ -73,11 +74,7 @@ class RunFolder:
         if self.path.is_file():
             raise CheckpointError(f"{self.path}: a run is a folder with a run.json, and this is a file.")
         value = read_json(self.info_path, what="run", error=CheckpointError)
-        version = value.get("schema_version") if isinstance(value, dict) else None
-        if type(version) is int and version > SCHEMA_VERSION:
-            raise CheckpointError(
-                f"{self.info_path}: schema {version} needs a newer msd-edge (this one reads {SCHEMA_VERSION})."
-            )
+        refuse_newer(self.info_path, value, SCHEMA_VERSION, CheckpointError)
         try:
             info = RunInfo.model_validate(value)
         except ValidationError as problem:
