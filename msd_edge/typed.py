@@ -35,7 +35,7 @@ def refuse_newer(path: Path, value: Any, known: int, error: type[MsdEdgeError]) 
     wrote = versions.get("msd-edge") if isinstance(versions, dict) else None
     named = isinstance(wrote, str) and re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,30}", wrote) and wrote != __version__
     raise error(
-        f"{path}: needs a newer msd-edge: schema {stated:.3g}, this one reads {known}"
+        f"{path}: needs a newer msd-edge: schema {str(stated)[:20]}, this one reads {known}"
         f"{f'; msd-edge {wrote} wrote it, this is {__version__}' if named else ''}."
     )
 

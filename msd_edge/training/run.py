@@ -30,8 +30,8 @@ from msd_edge.locks import LOCK, hold_lock
 from msd_edge.models.build import SeparateExits, build_network
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.training.config import SCHEMA_VERSION, RunInfo, TrainConfig
-from msd_edge.typed import refuse_newer
 from msd_edge.training.trust import check_code, remember_code
+from msd_edge.typed import refuse_newer
 
 # Folders inside that of a run which a new one is to replace: the new one in its first epoch; then, complete.
 _NEXT = ".next"
