@@ -1,6 +1,7 @@
 """Results on disk, their schema, and the sentences written beside them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,38 @@ def test_a_failure_leaves_no_new_file_and_keeps_old_ones(
     with pytest.raises(OSError, match="No space left"):
         write_results(tmp_path / "x.json", *measured)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_killed_between_the_two_files_results_and_raw_timings_belong_together(
+    tmp_path: Path, measured: tuple[Results, Raw], monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    path = tmp_path / "x.json"
+    results, raw = measured
+    if old:
+        write_results(path, *(part.model_copy(update={"created": "earlier"}) for part in measured))
+
+    def stop_before(name: str) -> None:
+        rename = os.replace
+
+        def replace(source: Path, target: Path) -> None:
+            if Path(target).name == name:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "replace", replace)
+            write_results(path, *measured)
+
+    stop_before("x.json")
+    if old:
+        assert read_raw(path, read_results(path)).created == "earlier"
+    else:
+        assert list(tmp_path.iterdir()) == []
+    stop_before("x.raw.json")
+    assert read_raw(path, read_results(path)) == raw
+    write_results(path, results, raw)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["x.json", "x.raw.json"]
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x", "x.raw.json", ""])
