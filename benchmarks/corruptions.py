@@ -54,4 +54,5 @@ CORRUPTIONS: dict[str, Callable[[Images, int], Images]] = {
 
 
 def _to_pixels(values: NDArray[np.floating[Any]]) -> Images:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    pixels: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return pixels

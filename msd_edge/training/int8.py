@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from msd_edge.training.distributed import ALONE, World
+
 _LAYERS = frozenset({"conv1d", "conv2d", "conv_transpose2d", "linear"})
 _CLIPS = frozenset({"relu", "relu6", "hardtanh", "clamp", "clip", "clamp_min"})
 # They move values, or choose among them: what comes out is on the grid of what went in.
@@ -34,8 +36,10 @@ class Int8Arithmetic(TorchFunctionMode):
     What no layer has computed yet (the pixels and their normalization) stays as it is, since files take pixels exactly.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, world: World = ALONE) -> None:
+        """Make it; ``world``: processes that compute parts of one batch, in step, and share its ranges."""
         super().__init__()
+        self._world = world
         # What made an activation that is not on a grid yet.
         self._raw: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
         self._rounded: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
@@ -105,14 +109,22 @@ class Int8Arithmetic(TorchFunctionMode):
             return tensor
         found = self._rounded.get(tensor)
         if found is None:
-            found = self._rounded[tensor] = round_activation(tensor)
+            found = self._rounded[tensor] = round_activation(tensor, self._world)
         return found
 
 
-def round_activation(tensor: Tensor) -> Tensor:
-    """Return a tensor rounded to 256 steps over its own range with zero in it; the gradient passes unchanged."""
-    low, high = torch.aminmax(tensor.detach().float())
-    low, high = low.clamp(max=0), high.clamp(min=0)
+def round_activation(tensor: Tensor, world: World = ALONE) -> Tensor:
+    """Return a tensor rounded to 256 steps over its own range with zero in it; the gradient passes unchanged.
+
+    Args:
+        tensor: this process's part.
+        world: whose processes have the other parts; the range is that of all.
+    """
+    ends = torch.zeros(2, device=tensor.device)
+    if tensor.numel():  # the last batch may be smaller than the job
+        low, high = torch.aminmax(tensor.detach().float())
+        ends = torch.stack([low.clamp(max=0), -high.clamp(min=0)])
+    low, high = world.gather_rows(ends).amin(0).mul(torch.tensor([1.0, -1.0], device=tensor.device))
     scale = ((high - low) / 255).clamp(min=torch.finfo(torch.float32).tiny)
     zero_point = (-low / scale).round().clamp(0, 255).to(torch.int32)
     return torch.fake_quantize_per_tensor_affine(tensor, scale, zero_point, 0, 255)

@@ -286,7 +286,7 @@ class Trainer:
     def _loss(self, images: Tensor, labels: Tensor, progress: float, dtype: torch.dtype) -> Terms:
         images = images.to(torch.float32, memory_format=self.layout)
         if self._int8:
-            with Int8Arithmetic():
+            with Int8Arithmetic(self.world):
                 logits, features = self.network.forward_features(images)
         else:
             enabled = dtype != torch.float32

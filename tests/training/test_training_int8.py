@@ -9,6 +9,7 @@ from torch.nn import functional
 from msd_edge.converters.export import open_converter
 from msd_edge.converters.proof import open_chain, run_chain, to_logits
 from msd_edge.models.build import NetworkConfig, build_network
+from msd_edge.training.distributed import World
 from msd_edge.training.int8 import Int8Arithmetic, round_activation, round_weight
 
 
@@ -30,6 +31,19 @@ def test_an_activation_has_256_steps_with_zero_among_them(low: float, high: floa
     found.sum().backward()  # type: ignore[no-untyped-call]
     assert given.grad is not None
     assert given.grad.mean() > 0.99
+
+
+def test_parts_of_a_batch_in_several_processes_share_a_range() -> None:
+    parts = [torch.randn(3, 4), 5 * torch.randn(2, 4), torch.zeros(0, 4)]
+
+    class Others(World):
+        def gather_rows(self, values: Tensor) -> Tensor:
+            own = [torch.stack([part.min().clamp(max=0), -part.max().clamp(min=0)]) for part in parts[:2]]
+            return torch.stack([*own, values])
+
+    whole = round_activation(torch.cat(parts))
+    found = [round_activation(part, Others()) for part in parts]
+    assert torch.equal(torch.cat(found), whole)
 
 
 def test_weights_have_a_scale_for_each_channel() -> None:
