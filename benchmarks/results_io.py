@@ -105,7 +105,7 @@ def read_raw(path: Path, results: Results) -> Raw:
         ConfigError: they are missing, damaged, or belong to other results.
     """
     name = results.raw or raw_path(path).name
-    if Path(name).name != name or "\\" in name or "\0" in name:
+    if Path(name).name != name or name == ".." or "\\" in name or "\0" in name:
         raise ConfigError(f"{path}: its raw timings are named {name!r:.100}, which is no file beside it.")
     beside = path.with_name(name)
     if _following(beside).is_file():  # a bench was killed between the two files

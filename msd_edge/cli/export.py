@@ -97,8 +97,9 @@ def export(
     precisions += ["float16"] if float16 else []
     precisions += ["int8"] if int8 or not (float16 or float32) else []
     kept = _read_exits(keep_exits)
+    info = RunFolder(path).read_info()
     if kept:
-        check_kept(kept, len(RunFolder(path).read_info().places))
+        check_kept(kept, len(info.places))
     name = path.resolve().name + (f"-exits-{'-'.join(map(str, kept))}" if kept else "")
     options = ExportOptions(
         targets=parse_targets(target or ["tflite", "onnx"]),

@@ -75,6 +75,9 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: a run is a folder with a run.json, and this is a file.")
         value = read_json(self.info_path, what="run", error=CheckpointError)
         refuse_newer(self.info_path, value, SCHEMA_VERSION, CheckpointError)
+        stated = value.get("schema_version", 1) if isinstance(value, dict) else 1
+        if type(stated) is not int:  # True and 1.0 are equal to 1
+            raise CheckpointError(f"{self.info_path}: its schema_version is {str(stated)[:20]}, no whole number.")
         try:
             info = RunInfo.model_validate(value)
         except ValidationError as problem:

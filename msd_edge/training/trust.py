@@ -1,7 +1,7 @@
 """Which code of a user's own a run may execute: only what somebody named by hand on this machine.
 
-``run.json`` of a network from elsewhere says where to import it from (``my_net.py:build``). Training notes that place in
-a list of this user's; opening a run that names another one would execute whatever a stranger wrote there.
+``run.json`` of a network from elsewhere says where to import it from (``my_net.py:build``). Training notes that place
+in a list of this user's; opening a run that names another would execute whatever a stranger wrote there.
 """
 
 import importlib.util
