@@ -1,0 +1,100 @@
+"""Kills every command at random moments and looks what is left: ``python -m msd_edge.benchmarks.kill_anywhere``.
+
+Half of the moments are drawn from the time that a command takes, half from the changes that it makes to files: it is
+killed with -9 just before one of them. Besides, the disk is full at random sizes, permission to write is taken away
+before or while it works, and a second process starts the same command. Afterwards
+
+- every artefact that is there is opened and verified by the readers that everybody uses, and is the old one or the new;
+- whatever else was there is as it was;
+- the same command goes on, or refuses in one sentence; a run that is gone on with has the weights, bit for bit, of one
+  that was never stopped (where the same files are left as after an earlier moment, that has been seen: ``as before``);
+- no process lives on, and once the command has succeeded no temporary file is left.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from msd_edge.benchmarks.kill_cases import CASES, COMMANDS, Case
+from msd_edge.benchmarks.kill_tries import Harness, Tally
+from msd_edge.cli import common
+from msd_edge.errors import ConfigError, MsdEdgeError
+
+
+def main(
+    moments: Annotated[int, typer.Option(min=1, help="Kills of each command.")] = 50,
+    faults: Annotated[
+        int, typer.Option(min=0, help="Full disks and closed folders of each command, so many each.")
+    ] = 10,
+    command: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+) -> None:
+    """Kill train, export, calibrate, bench and report at random moments, and check what is left."""
+    if os.name != "posix" or not sys.platform.startswith("linux"):
+        raise ConfigError("processes are looked for in /proc, which Linux alone has.")
+    chosen = [common.choose("--command", name, COMMANDS) for name in command or COMMANDS]
+    columns = (
+        "moments",
+        "ended before",
+        "stopped",
+        "nothing yet",
+        "old kept",
+        "new",
+        "went on",
+        "refused",
+        "as before",
+    )
+    rows: list[list[str]] = []
+    found: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="msd-edge-kill-") as name:
+        harness = Harness(Path(name).resolve(), seed, common.say)
+        harness.prepare()
+        for one in chosen:
+            cases = [case for case in CASES if case.command == one]
+            ways: list[tuple[str, int, Callable[[Case, Tally, int], None]]] = [
+                ("kill -9", moments, lambda case, tally, turn: harness.kill(case, tally, by_change=turn // 2 % 2 == 1)),
+                ("disk full", faults, lambda case, tally, _: harness.fill_disk(case, tally)),
+                ("no permission", faults, lambda case, tally, _: harness.close_folder(case, tally)),
+            ]
+            for way, count, act in ways:
+                tally = Tally()
+                for turn in range(count):
+                    act(cases[turn % len(cases)], tally, turn)
+                if count:
+                    rows.append([one, way, *(str(tally.seen[column]) for column in columns), str(len(tally.faults))])
+                    common.say(" ".join(rows[-1]))
+                found += tally.faults
+            if one != "report" and faults:
+                tally = Tally()
+                for case in cases:
+                    harness.start_twice(case, tally)
+                common.say(f"{one} twice at once: {tally.seen['second told who holds it']} of {len(cases)} told")
+                found += tally.faults
+        harness.server.close()
+    common.say()
+    common.table(["command", "way", *columns, "faults"], rows)
+    for text in found:
+        common.say(f"fault    {text}")
+    if found:
+        raise MsdEdgeError(f"{len(found)} faults were found.")
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app(arguments, standalone_mode=False)
+    except MsdEdgeError as error:
+        sys.stderr.write(f"msd-edge: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""A folder of its own for one try, and the process that command lines are forked from."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msd_edge.benchmarks.devices.cpu import thread_variables
+from msd_edge.benchmarks.kill_checks import take_stock
+from msd_edge.benchmarks.kill_server import Request, describe
+from msd_edge.errors import MsdEdgeError
+
+
+class Server:
+    """The process that command lines are forked from."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            (sys.executable, "-P", "-m", "msd_edge.benchmarks.kill_server"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **thread_variables(1), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+
+    def learn(self, modules: list[str]) -> None:
+        """Import modules, so that command lines find them there.
+
+        Raises:
+            MsdEdgeError: threads were started, after which nothing can be forked.
+        """
+        self._say(json.dumps({"import": modules}))
+        threads = self._hear()["threads"]
+        if threads != 1:
+            raise MsdEdgeError(f"the libraries started {threads - 1} threads when imported; nothing can be forked.")
+
+    def start(self, request: Request) -> int:
+        """Start a command line and return its process."""
+        self._say(describe(request))
+        return self._hear()["process"]
+
+    def wait(self, process: int) -> int:
+        """Wait for a process to end and return its exit code, negative if a signal ended it."""
+        self._say(json.dumps({"wait": process}))
+        return self._hear()["code"]
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _hear(self) -> dict[str, int]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise MsdEdgeError("the process that commands are forked from has ended.")
+        answer: dict[str, int] = json.loads(line)
+        return answer
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command line ended: exit code, what it said on standard error, its changes to files, seconds."""
+
+    code: int
+    said: str
+    changes: str
+    seconds: float
+
+
+@dataclass
+class Place:
+    """A folder of its own for one try: ``home``, where commands run, and ``scratch`` for temporary files."""
+
+    root: Path
+    server: Server
+    before: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """Where commands run."""
+        return self.root / "home"
+
+    @property
+    def scratch(self) -> Path:
+        """Where temporary files go."""
+        return self.root / "scratch"
+
+    def fill(self, start: Path) -> None:
+        """Copy what commands start from."""
+        self.scratch.mkdir(parents=True)
+        shutil.copytree(start, self.home)
+        self.before = take_stock(self.home)
+
+    def start(self, arguments: tuple[str, ...], *, name: str = "log", kill_at: int = 0, largest: int = 0) -> int:
+        """Start a command line and return its process."""
+        log = self.root.with_name(f"{self.root.name}-{name}")
+        return self.server.start(Request(arguments, str(self.home), str(self.scratch), str(log), kill_at, largest))
+
+    def end(self, process: int, began: float, *, name: str = "log") -> Ended:
+        """Wait for a command line."""
+        code = self.server.wait(process)
+        log = self.root.with_name(f"{self.root.name}-{name}")
+        said, changes = (log.with_name(f"{log.name}.{part}").read_text(errors="replace") for part in ("err", "changes"))
+        return Ended(code, said, changes, time.monotonic() - began)
+
+    def run(self, arguments: tuple[str, ...], *, name: str = "log", kill_at: int = 0, largest: int = 0) -> Ended:
+        """Run a command line to its end."""
+        began = time.monotonic()
+        return self.end(self.start(arguments, name=name, kill_at=kill_at, largest=largest), began, name=name)
