@@ -101,4 +101,11 @@ class Interrupted(MsdEdgeError):
 
 
 class PeerLost(MsdEdgeError):
-    """Another process of the same job has died, has stopped, or cannot be reached."""
+    """Another process of the same job has died, has stopped, or cannot be reached.
+
+    ``explained``: it has told why.
+    """
+
+    def __init__(self, message: str, *, explained: bool = False) -> None:
+        super().__init__(message)
+        self.explained = explained

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msd_edge.cli import common
-from msd_edge.errors import ConfigError
+from msd_edge.errors import ConfigError, Interrupted
 from msd_edge.training.distributed import World, join, read_place
 
 # What may be given otherwise on another host.
@@ -26,6 +26,8 @@ def together(verb: Callable[..., None]) -> Callable[..., None]:
                 verb(**options)
             except BaseException as error:
                 common.state.mute = not world.explain(error)
+                if isinstance(error, KeyboardInterrupt) and world.cause:
+                    raise Interrupted(f"{world.cause}.") from None
                 raise
 
     return run

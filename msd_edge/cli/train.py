@@ -269,8 +269,8 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                 trainer.train(on_epoch, on_step)
             except MsdEdgeError as error:
                 plan.folder.discard()
-                if isinstance(error, PeerLost) and trainer.epoch:
-                    raise PeerLost(f"{error} {_going_on(plan, trainer.epoch)}") from error
+                if isinstance(error, PeerLost) and not error.explained and trainer.epoch:
+                    raise PeerLost(f"{str(error).rstrip('.')}; {_going_on(plan, trainer.epoch)}") from error
                 raise
             except KeyboardInterrupt:
                 bar.clear()
@@ -279,7 +279,8 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                     raise Interrupted(
                         f"stopped in the first epoch; the run that was in {plan.folder.path} is there as it was."
                     ) from None
-                raise Interrupted(_going_on(plan, trainer.epoch)) from None
+                cause = f"{plan.world.cause}; " if plan.world.cause else ""
+                raise Interrupted(f"{cause}{_going_on(plan, trainer.epoch)}") from None
     if not as_json:
         _print_end(plan, trainer.best_epoch)
 

@@ -71,6 +71,11 @@ class World:
         """Whether this is the process that reads, writes and prints."""
         return self.shard.rank == 0
 
+    @property
+    def cause(self) -> str:
+        """Why this process was interrupted, where it was not Ctrl-C; else empty."""
+        return ""
+
     def share(self, make: Callable[[], T]) -> T:
         """Return what the first process makes, a JSON value (a tuple becomes a list); the others do not call it."""
         return make()

@@ -51,6 +51,11 @@ class Together(World):
                 f"{self.patience.total_seconds():g} s ({_tidy(problem)})."
             ) from problem
 
+    @property
+    def cause(self) -> str:
+        """See ``World``."""
+        return "another process of this job has died, or the job was ended (SIGTERM)" if self.terminated else ""
+
     def share(self, make: Callable[[], T]) -> T:
         """See ``World``."""
         data = json.dumps(make()).encode() if self.leads else b""
@@ -162,9 +167,7 @@ class Together(World):
 
     def explain(self, error: BaseException) -> bool:
         """See ``World``."""
-        for name in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not the main thread
-                signal.signal(name, signal.SIG_IGN)
+        _turn_deaf()
         try:
             self.store.set_timeout(timedelta(seconds=_LAST_WORDS))
             stopped_by_others = isinstance(error, PeerLost) or self.terminated
@@ -183,16 +186,13 @@ class Together(World):
 
         def interrupt(number: int, _frame: object) -> None:
             self.terminated = self.terminated or number == signal.SIGTERM
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _turn_deaf()
             raise KeyboardInterrupt
 
         before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
+        yield
+        for name, handler in before.items():  # not after an error: it is still to be told
+            signal.signal(name, handler)
 
     def leave(self) -> None:
         """Close the connections."""
@@ -222,14 +222,22 @@ class Together(World):
             raise self._lost(problem) from problem
 
     def _lost(self, problem: RuntimeError) -> PeerLost:
+        _turn_deaf()  # torchrun is about to send SIGTERM
         try:
             self.store.set_timeout(timedelta(seconds=_LAST_WORDS))
             if self.store.check([_WHY]):
                 why = json.loads(self.store.get(_WHY))
-                return PeerLost(f"process {why['rank']} of {self.size} stopped: {why['sentence']}")
+                return PeerLost(f"process {why['rank']} of {self.size} stopped: {why['sentence']}", explained=True)
         except (RuntimeError, ValueError, KeyError):  # the store went with its host
             pass
         return PeerLost(f"another process of this job has died or cannot be reached ({_tidy(problem)}).")
+
+
+def _turn_deaf() -> None:
+    """Let no signal come between an error and what is said of it."""
+    with contextlib.suppress(ValueError):  # not the main thread
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
 
 
 def _read_patience() -> float:
@@ -262,6 +270,6 @@ def _sentence(error: BaseException) -> str:
 
 
 def _tidy(problem: BaseException) -> str:
-    """Return the first line of what a library says, without the place in its source."""
+    """Return the first sentence of what a library says, without the place in its source."""
     lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return re.sub(r"^(\[[^\]]*:\d+\]\s*)+", "", lines[0]).rstrip(". ")
+    return re.sub(r"^(\[[^\]]*:\d+\]\s*)+", "", lines[0]).split(". ")[0].rstrip(".")
