@@ -111,7 +111,7 @@ def _blind(target: Target, runs: int, seed: int, place: Path) -> None:
         take = target.make(folder)
         for count in range(runs):
             data = seeds[count] if count < len(seeds) else mutate(rng.choice(seeds), rng, seeds)[:_BIGGEST]
-            _take(take, data, place)
+            _take(target, take, data, place)
         (place / "cases").write_text(str(runs))
 
 
@@ -127,7 +127,7 @@ def _guided(target: Target, runs: int, seed: int, place: Path) -> None:
         def one(data: bytes) -> None:
             nonlocal count
             count += 1
-            _take(take, data, place)
+            _take(target, take, data, place)
             if count >= runs:
                 (place / "cases").write_text(str(count))
                 os._exit(0)  # libFuzzer would end the process as hard
@@ -143,10 +143,11 @@ def _guided(target: Target, runs: int, seed: int, place: Path) -> None:
         atheris.Fuzz()
 
 
-def _take(take: Run, data: bytes, place: Path) -> None:
+def _take(target: Target, take: Run, data: bytes, place: Path) -> None:
     """Hand an input over; one that is answered badly is kept, and so is one that kills the process."""
     last = _MEMORY / f"msd-edge-fuzz-last-{os.getpid()}"
-    last.write_bytes(data)
+    if target.native:
+        last.write_bytes(data)
     try:
         take(data)
     except BaseException:  # noqa: BLE001  whatever it is, it is the finding
@@ -154,7 +155,8 @@ def _take(take: Run, data: bytes, place: Path) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-    last.unlink()
+    if target.native:
+        last.unlink()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ venv="$(cd "${MSD_EDGE_VENV:-.venv}" && pwd)"
 uv="$venv/bin/uv"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-export UV_NO_PROGRESS=1 ORT_DISABLE_TELEMETRY=1 PYTHONWARNINGS=default
+export UV_NO_PROGRESS=1 ORT_DISABLE_TELEMETRY=1
 
 # The sdist first, then the wheel from it: what the sdist lacks, the wheel lacks.
 "$uv" build --quiet --python "$venv/bin/python" --out-dir "$work/dist" .

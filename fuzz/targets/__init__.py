@@ -16,11 +16,13 @@ class Target:
         name: of it, and of its folder of seeds.
         make: given a folder to work in, returns what takes one input.
         share: of all cases; slow parsers get fewer. Shares need not add up to anything.
+        native: code that is no Python parses too, and may end the process: every input is written down first.
     """
 
     name: str
     make: Callable[[Path], Run]
     share: float
+    native: bool = False
 
     def seeds(self) -> tuple[bytes, ...]:
         """Return the inputs kept for it."""

@@ -187,6 +187,6 @@ TARGETS = (
     Target("results", results, 0.7),
     Target("raw-timings", raw_timings, 8),
     Target("settings", settings, 0.5),
-    Target("safetensors", safetensors, 5),
-    Target("checkpoint", checkpoint, 0.1),
+    Target("safetensors", safetensors, 5, native=True),
+    Target("checkpoint", checkpoint, 0.1, native=True),
 )

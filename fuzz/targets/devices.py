@@ -101,6 +101,6 @@ def benchmark_model(folder: Path) -> Run:
 
 TARGETS = (
     Target("device-answers", answers, 22),
-    Target("phone-result", phone_result, 2),
+    Target("phone-result", phone_result, 2, native=True),
     Target("benchmark-model", benchmark_model, 22),
 )

@@ -72,4 +72,9 @@ def apk(folder: Path) -> Run:
     return run
 
 
-TARGETS = (Target("npz", npz, 3), Target("npy", npy, 1), Target("image", image, 2), Target("apk", apk, 6))
+TARGETS = (
+    Target("npz", npz, 3, native=True),
+    Target("npy", npy, 1, native=True),
+    Target("image", image, 2, native=True),
+    Target("apk", apk, 6),
+)

@@ -44,4 +44,8 @@ def onnx(folder: Path) -> Run:
     return run
 
 
-TARGETS = (Target("tflite", tflite, 1.5), Target("tflite-census", tflite_census, 3), Target("onnx", onnx, 2))
+TARGETS = (
+    Target("tflite", tflite, 1.5, native=True),
+    Target("tflite-census", tflite_census, 3),
+    Target("onnx", onnx, 2, native=True),
+)

@@ -17,7 +17,16 @@ TARGETS = all_targets()
 KEPT = Path(__file__).parent / "regressions"
 # Those that need a trained run or a measured bundle take seconds to set up: they are fuzzed by fuzz/run.py.
 LIGHT = [name for name in TARGETS if name not in ("checkpoint", "phone-result", "raw-timings")]
-CASES = {"run": 100, "manifest": 150, "results": 30, "settings": 60, "option-words": 80, "npy": 100, "onnx": 150, "tflite": 100}
+CASES = {
+    "run": 100,
+    "manifest": 150,
+    "results": 30,
+    "settings": 60,
+    "option-words": 80,
+    "npy": 100,
+    "onnx": 150,
+    "tflite": 100,
+}
 
 
 @pytest.fixture(autouse=True)
