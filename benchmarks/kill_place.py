@@ -51,8 +51,10 @@ class Server:
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
