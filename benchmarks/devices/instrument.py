@@ -136,7 +136,7 @@ def _check_end(serial: str, nonce: str, progress: Progress) -> None:
         kind = error_class(values["error"])
         kind = kind if kind.__name__ in ("ParityError", "RuntimeUnavailable") else DeviceRunError
         words = " ".join((values.get("message") or values["error"]).split())[:1000].rstrip(".")
-        raise kind(f"{serial}: {words or 'the app failed and does not say why'}.")
+        raise kind(f"{serial}: the app says: {words or 'that it failed, and not why'}.")
     if progress.code != -1 or values.get("end") != END or values.get("nonce") != nonce:
         words = values.get("longMsg") or values.get("shortMsg") or "it does not say why"
         raise DeviceRunError(
