@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ from msd_edge.bundle.android import folder_name
 from msd_edge.bundle.manifest import Calibration, Target, Variant
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import BundleError, ConfigError, DeviceError, RuntimeUnavailable
+from msd_edge.locks import scratch_folder
 from msd_edge.runtime.open import RUNTIMES
 
 _PIECE = 16 << 20
@@ -183,8 +183,8 @@ class AndroidDevice:
         images = np.load(job.images, mmap_mode="r", allow_pickle=False)
         nonce = secrets.token_hex(16)
         folder = f"bench/{nonce}"
-        with tempfile.TemporaryDirectory(prefix="msd-edge-phone-") as name, self._tidy(folder):
-            files = self._gather(bundle, variant, calibration, job, images, nonce, Path(name))
+        with scratch_folder("msd-edge-phone-") as scratch, self._tidy(folder):
+            files = self._gather(bundle, variant, calibration, job, images, nonce, scratch)
             self._check_space(files)
             self._store.push(files.values(), lambda done, total: on_step(Step(text=_sent(done, total))))
             self._store.place(self._app, files)

@@ -2,7 +2,6 @@
 
 import shlex
 import struct
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from msd_edge.benchmarks.devices.adb import LONG, AdbDevice, ShellAnswer, explai
 from msd_edge.benchmarks.devices.protocol import PACKAGE
 from msd_edge.bundle.manifest import Target
 from msd_edge.errors import AdbError, ConfigError, DeviceError
+from msd_edge.locks import scratch_folder
 from msd_edge.files import sha256_file
 
 BUILD = "build it in android_demo/ (its README.md says how, one command) and name it with --apk FILE"
@@ -79,8 +79,8 @@ class App:
             path = self.installed()
             if path is None:
                 raise DeviceError(f"{self._adb.serial}: the app {self.package} is not installed; {BUILD}.")
-            with tempfile.TemporaryDirectory(prefix="msd-edge-apk-") as folder:
-                copy = Path(folder) / "base.apk"
+            with scratch_folder("msd-edge-apk-") as folder:
+                copy = folder / "base.apk"
                 self._adb.pull(path, copy, what="reading the installed app")
                 found, where = read_apk(copy, abi), "the installed app"
         if found.abis and abi not in found.abis:

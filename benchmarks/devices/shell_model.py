@@ -9,7 +9,6 @@ import re
 import secrets
 import shlex
 import struct
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -27,6 +26,7 @@ from msd_edge.bundle.golden import read_golden
 from msd_edge.bundle.manifest import ExitFile, SegmentFile, TensorSpec, Variant
 from msd_edge.bundle.reader import Bundle, explain
 from msd_edge.errors import ConfigError, DeviceError, DeviceRunError, ParityError
+from msd_edge.locks import scratch_folder
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.open import open_session
 from msd_edge.runtime.preprocess import to_tensor
@@ -148,8 +148,7 @@ class ShellModel:
 
     def _prove(self, program: str, variant: Variant, case: Case, threads: int) -> None:
         for values, expected in zip(case.inputs, case.outputs, strict=True):
-            with tempfile.TemporaryDirectory(prefix="msd-edge-shell-") as name:
-                scratch = Path(name)
+            with scratch_folder("msd-edge-shell-") as scratch:
                 items = [
                     write_item(scratch / f"in{k}", np.ascontiguousarray(v).tobytes()) for k, v in enumerate(values)
                 ]
