@@ -10,8 +10,8 @@ from msd_edge.benchmarks.devices.adb import LONG, AdbDevice, ShellAnswer, explai
 from msd_edge.benchmarks.devices.protocol import PACKAGE
 from msd_edge.bundle.manifest import Target
 from msd_edge.errors import AdbError, ConfigError, DeviceError
-from msd_edge.locks import scratch_folder
 from msd_edge.files import sha256_file
+from msd_edge.locks import scratch_folder
 
 BUILD = "build it in android_demo/ (its README.md says how, one command) and name it with --apk FILE"
 
