@@ -1,0 +1,182 @@
+"""Several processes train what one does: the same numbers up to rounding, every image counted once, one sentence."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from support import ranks
+from support.small_run import write_stripes
+
+from msd_edge.data.augment import Augmentation, augment
+from msd_edge.data.batches import Feeder
+from msd_edge.data.config import DataConfig
+from msd_edge.data.load import load_dataset
+from msd_edge.data.shards import Shard
+from msd_edge.errors import ConfigError
+from msd_edge.training.batch_norm import GlobalBatchNorm
+from msd_edge.training.distributed import ALONE, World, read_place
+from msd_edge.training.run import RunFolder
+
+T = TypeVar("T")
+# Weights after two epochs, beside the one process's: sums of a batch in another order, carried through 8 steps.
+TOLERANCE = 2e-4
+METHODS: tuple[dict[str, Any], ...] = ({"ema": 0.9}, {"loss": {"method": "annealed"}}, {"branch": "pooled"})
+
+
+@given(st.integers(0, 2000), st.integers(1, 40))
+def test_every_image_is_in_one_part(count: int, size: int) -> None:
+    parts = [Shard(rank, size).bounds(count) for rank in range(size)]
+    assert [i for start, stop in parts for i in range(start, stop)] == list(range(count))
+    lengths = [stop - start for start, stop in parts]
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_an_image_is_changed_the_same_however_many_share_the_batch(size: int) -> None:
+    images = torch.randint(0, 256, (7, 3, 9, 8), dtype=torch.uint8)
+    how = Augmentation(pad=2, flip=True, cutout=3, fill=(128,))
+    whole = augment(images, how, torch.Generator().manual_seed(1))
+    parts = []
+    for rank in range(size):
+        shard = Shard(rank, size)
+        start, stop = shard.bounds(7)
+        given_part = augment(images[start:stop], how, torch.Generator().manual_seed(1), whole=7, shard=shard)
+        parts.append(given_part)
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_streamed_images_are_read_by_one_process_each(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos")
+    split = load_dataset(DataConfig(source=str(tmp_path / "photos"), size=(8, 8), memory_gib=0)).train
+    assert not split.in_memory
+    order = np.random.default_rng(0).permutation(len(split))
+    whole = list(Feeder(split, torch.device("cpu"), 1).batches(order, 5))
+    shards = [Feeder(split, torch.device("cpu"), 1, Shard(rank, 3)).batches(order, 5) for rank in range(3)]
+    for (images, labels), *parts in zip(whole, *shards, strict=True):
+        assert torch.equal(torch.cat([part[0] for part in parts]), images)
+        assert torch.equal(torch.cat([part[1] for part in parts]), labels)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 5, 5), (6, 4)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_own_batch_norm_is_torchs(shape: tuple[int, ...], affine: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(shape) * 3 + 1
+    kind = torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d
+    found = []
+    for mode in (False, True):
+        layer = kind(4, affine=affine)
+        given_x = x.clone().requires_grad_(True)
+        if mode:
+            with GlobalBatchNorm(ALONE):
+                out = layer(given_x)
+        else:
+            out = layer(given_x)
+        (out * torch.arange(out.numel()).view(shape).sin()).sum().backward()
+        grads = [given_x.grad, *(p.grad for p in layer.parameters())]
+        found.append([out, layer.running_mean, layer.running_var, *grads])
+    for own, torchs in zip(*found, strict=True):
+        torch.testing.assert_close(own, torchs, rtol=1e-5, atol=1e-5)
+
+
+class Two(World):
+    """Two processes of which the other says ``other``."""
+
+    def __init__(self, other: Any) -> None:
+        super().__init__(Shard(0, 2))
+        self.other = other
+
+    def gather(self, value: T) -> list[T]:
+        return [value, self.other]
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--batch-size 15 .* 14 or 16 would do"):
+        Two({}).check_batch(15)
+    assert Two({"lr": "0.1", "seed": "0"}).find_difference({"lr": "0.2", "seed": "0"}) == ("lr", 1, "0.1", "0.2")
+    assert Two({"lr": "0.1"}).find_difference({"lr": "0.1"}) is None
+    assert ALONE.find_difference({"lr": "0.1"}) is None
+
+
+def test_an_environment_that_is_no_jobs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    assert read_place().size == 1
+    monkeypatch.setenv("RANK", "first")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(ConfigError, match="RANK=first"):
+        read_place()
+
+
+def test_three_processes_train_resume_and_count_as_one(tmp_path: Path) -> None:
+    """The last batch has two images for three processes, so that one of them has none."""
+    data = str(write_stripes(tmp_path / "s.npz", train=62, test=10))
+    cases = [
+        {"data": data, "epochs": 2, "batch": 18, "out": str(tmp_path / f"many{i}"), **method}
+        for i, method in enumerate(METHODS)
+    ]
+    begun = {"data": data, "epochs": 2, "batch": 18, "ema": 0.9}
+    ranks.train({**begun, "epochs": 1, "out": str(tmp_path / "alone-first")})
+    onwards = {"resume": True, "epochs": 2}
+    script = tmp_path / "cases.json"
+    jobs = [
+        *cases,
+        {**onwards, "out": str(tmp_path / "alone-first")},
+        {**begun, "epochs": 1, "out": str(tmp_path / "many-first")},
+    ]
+    counted = [(str(tmp_path / "many0"), size) for size in (21, 2, 1)]
+    script.write_text(json.dumps({"train": jobs, "count": counted}))
+    finish(ranks.start(3, [str(script), str(tmp_path / "counts.json")]))
+
+    for i, method in enumerate(METHODS):
+        alone = tmp_path / f"one{i}"
+        ranks.train({"data": data, "epochs": 2, "batch": 18, "out": str(alone), **method})
+        compare(alone, tmp_path / f"many{i}")
+    ranks.train({**onwards, "out": str(tmp_path / "many-first")})
+    # Begun for one epoch, so its learning rate had another course: the same one process does the same.
+    ranks.train({**begun, "epochs": 1, "out": str(tmp_path / "reference")})
+    ranks.train({**onwards, "out": str(tmp_path / "reference")})
+    compare(tmp_path / "reference", tmp_path / "alone-first")
+    compare(tmp_path / "reference", tmp_path / "many-first")
+
+    for (path, size), found in zip(counted, json.loads((tmp_path / "counts.json").read_text()), strict=True):
+        assert sum(found["seen"]) == size
+        assert found["correct"] == ranks.count(Path(path), size)["correct"]
+
+
+def compare(one: Path, many: Path) -> None:
+    """Weights, momentum and metrics are the same up to rounding."""
+    states = [RunFolder(path).read_tensors(path / "state.safetensors")[0] for path in (one, many)]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(
+            states[1][name], value, rtol=TOLERANCE, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    rows = [RunFolder(path).read_metrics() for path in (one, many)]
+    assert len(rows[0]) == len(rows[1])
+    for a, b in zip(*rows, strict=True):
+        for name in ("loss", "losses", "distillation", "features", "lr", "tau"):
+            assert b[name] == pytest.approx(a[name], rel=1e-4), name
+        assert b["accuracy"] == a["accuracy"]
+
+
+def finish(processes: Sequence["subprocess.Popen[str]"], timeout: float = 300) -> None:
+    for process in processes:
+        out, err = process.communicate(timeout=timeout)
+        assert process.returncode == 0, out + err
+
+
+def write_folder(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (path / name).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).save(path / name / f"{i}.png")
