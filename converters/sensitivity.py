@@ -8,6 +8,7 @@ from msd_edge.converters.accuracy import total_error
 from msd_edge.converters.base import ConvertedVariant, Prepared
 from msd_edge.converters.proof import Logits, ProofSet, open_chain, run_chain, to_logits
 from msd_edge.data.dataset import Images
+from msd_edge.errors import ExportError
 from msd_edge.processors import usable_processors
 
 _IMAGES = 64
@@ -43,7 +44,10 @@ def rank_layers(
     gains = []
     for place, layer in enumerate(layers, 1):
         step(f"layer {place} of {len(layers)} in float: {layer}")
-        variant = prepared.variant("int8", activations, frozenset({layer}))
+        try:
+            variant = prepared.variant("int8", activations, frozenset({layer}))
+        except ExportError:
+            continue  # it cannot be kept in float by itself: a seam would become float with it
         error = total_error(chain_logits(variant, few), few.reference, exits)
         gains.append(LayerGain(layer, max(0.0, 1 - error / whole) if whole > 0 else 0.0))
     return tuple(sorted(gains, key=lambda gain: -gain.share))

@@ -11,6 +11,7 @@ from msd_edge.bundle.manifest import Precision, Target
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.segments import Segment, cut
 
+from .equalize import equalize_concatenations
 from .respell import Respelled, respell
 from .table import REWRITES, Rewrite, finds
 
@@ -38,8 +39,13 @@ class SpelledSegment:
 
 
 def cut_copy(network: MultiExitNetwork) -> tuple[Segment, ...]:
-    """Return the segments of a copy of a network, in float32, on the processor, in evaluation mode."""
-    return cut(copy.deepcopy(network).cpu().float().eval())
+    """Return the segments of a copy of a network, in float32, on the processor, in evaluation mode.
+
+    Concatenations have their channels equalized: the copy computes the same.
+    """
+    own = copy.deepcopy(network).cpu().float().eval()
+    equalize_concatenations(own)
+    return cut(own)
 
 
 def spell(
