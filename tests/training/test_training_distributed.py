@@ -1,7 +1,11 @@
 """Several processes train what one does: the same numbers up to rounding, every image counted once, one sentence."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,7 +103,7 @@ class Two(World):
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--batch-size 15 .* 14 or 16 would do"):
+    with pytest.raises(ConfigError, match="--batch-size 15 is the batch of all"):
         Two({}).check_batch(15)
     assert Two({"lr": "0.1", "seed": "0"}).find_difference({"lr": "0.2", "seed": "0"}) == ("lr", 1, "0.1", "0.2")
     assert Two({"lr": "0.1"}).find_difference({"lr": "0.1"}) is None
@@ -168,7 +172,7 @@ def compare(one: Path, many: Path) -> None:
         assert b["accuracy"] == a["accuracy"]
 
 
-def finish(processes: Sequence["subprocess.Popen[str]"], timeout: float = 300) -> None:
+def finish(processes: Sequence["subprocess.Popen[str]"], timeout: float = 800) -> None:
     for process in processes:
         out, err = process.communicate(timeout=timeout)
         assert process.returncode == 0, out + err
@@ -180,3 +184,129 @@ def write_folder(path: Path) -> None:
         (path / name).mkdir(parents=True)
         for i in range(12):
             Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).save(path / name / f"{i}.png")
+
+
+def launch(place: Path, arguments: list[str], *, agents: int = 1, each: int = 2) -> list["subprocess.Popen[str]"]:
+    """Start ``torchrun`` as on ``agents`` hosts."""
+    port = ranks.free_port()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(each), "--nnodes", str(agents)]
+    if agents > 1:
+        torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "test"]
+    else:
+        torchrun += ["--master-port", str(port)]
+    return [
+        subprocess.Popen(
+            [*torchrun, "-m", "msd_edge", *arguments],
+            cwd=place / f"host{agent}",
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        for agent in range(agents)
+    ]
+
+
+def small(place: Path, epochs: int, out: str = "run") -> list[str]:
+    for agent in range(2):
+        (place / f"host{agent}").mkdir(exist_ok=True)
+    data = place / "s.npz"
+    if not data.exists():
+        write_stripes(data, train=70, test=21)
+    shape = ["--arch", "resnet8", "--width", "8", "--batch-size", "16", "--epochs", str(epochs), "--precision", "fp32"]
+    return ["train", "--data", str(data), *shape, "--out", out, "--json"]
+
+
+def find_ranks(folder: Path) -> dict[int, int]:
+    """Return the processes that train into a run of a test, by rank."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        rank = [word for word in environment if word.startswith(b"RANK=")]
+        if rank and str(folder).encode() in words:
+            found[int(rank[0][5:])] = int(process.name)
+    return found
+
+
+def wait_for(path: Path, processes: Sequence["subprocess.Popen[str]"]) -> None:
+    deadline = time.monotonic() + 600
+    while not path.exists():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), processes[0].communicate()
+        time.sleep(0.1)
+
+
+def sentences(err: str) -> list[str]:
+    lines = [line for line in err.splitlines() if line.startswith("msd-edge: ")]
+    return [line for line in lines if not line.startswith("msd-edge: note: ")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("agents", "each"), [(1, 2), (2, 1)])
+def test_torchrun_trains_and_evaluates_as_one_process(tmp_path: Path, agents: int, each: int) -> None:
+    alone = [sys.executable, "-m", "msd_edge"]
+    subprocess.run([*alone, *small(tmp_path, 2, "one")], cwd=tmp_path, check=True, capture_output=True)
+    processes = launch(tmp_path, small(tmp_path, 2, str(tmp_path / "many")), agents=agents, each=each)
+    outputs = [process.communicate(timeout=800) for process in processes]
+    assert [process.returncode for process in processes] == [0] * agents, outputs
+    printed = [json.loads(line) for out, _ in outputs for line in out.splitlines() if line.startswith("{")]
+    assert [row["epoch"] for row in printed] == [1, 2]
+    compare(tmp_path / "one", tmp_path / "many")
+    evaluation = ["eval", str(tmp_path / "many"), "--split", "test", "--json"]
+    one = subprocess.run([*alone, *evaluation], check=True, capture_output=True, text=True).stdout
+    processes = launch(tmp_path, evaluation, agents=agents, each=each)
+    many = [process.communicate(timeout=800)[0] for process in processes]
+    assert json.loads("".join(many)) == json.loads(one)
+    assert json.loads(one)["images"] == 21
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("agents", "each", "victim"), [(1, 2, 0), (1, 2, 1), (2, 1, 1)])
+def test_a_killed_process_ends_the_job_with_a_sentence(tmp_path: Path, agents: int, each: int, victim: int) -> None:
+    out = tmp_path / "run"
+    processes = launch(tmp_path, small(tmp_path, 500, str(out)), agents=agents, each=each)
+    wait_for(out / "state.safetensors", processes)
+    pids = find_ranks(out)
+    assert sorted(pids) == [0, 1]
+    os.kill(pids[victim], signal.SIGKILL)
+    outputs = [process.communicate(timeout=200) for process in processes]
+    assert all(process.returncode for process in processes)
+    told = [sentences(err) for _, err in outputs]
+    assert sorted(len(lines) for lines in told) == ([1] if agents == 1 else [0, 1])
+    line = next(lines[0] for lines in told if lines)
+    assert "another process of this job has died" in line
+    assert "--resume" in line
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_and_one_process_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    processes = launch(tmp_path, small(tmp_path, 500, str(out)))
+    wait_for(out / "state.safetensors", processes)
+    processes[0].send_signal(signal.SIGINT)
+    _, err = processes[0].communicate(timeout=200)
+    assert [line for line in sentences(err) if "goes on" in line] == sentences(err)
+    assert len(sentences(err)) == 1
+    trained = len(RunFolder(out).read_metrics())
+    done = [sys.executable, "-m", "msd_edge", "train", "--resume", str(out), "--epochs", str(trained + 1)]
+    subprocess.run(done, check=True, capture_output=True)
+    assert len(RunFolder(out).read_metrics()) == trained + 1
+
+
+@pytest.mark.slow
+def test_what_cannot_be_done_together_is_told_once(tmp_path: Path) -> None:
+    arguments = small(tmp_path, 1)
+    agent = launch(tmp_path, [*arguments, "--batch-size", "15"])[0]
+    assert (
+        "is the batch of all processes together, and 2 cannot share it"
+        in sentences(agent.communicate(timeout=300)[1])[0]
+    )
+    assert not (tmp_path / "run").exists()
+    agent = launch(tmp_path, ["export"])[0]
+    (line,) = sentences(agent.communicate(timeout=300)[1])
+    assert "is work for one process" in line
