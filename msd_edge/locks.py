@@ -93,6 +93,23 @@ def hold_lock(lock: Path, path: Path, *, work: str, error: type[MsdEdgeError] = 
             file.close()
 
 
+def check_free(lock: Path, path: Path, *, error: type[MsdEdgeError] = ConfigError) -> None:
+    """Raise if a process holds ``lock``, before work that would come to nothing; nothing is held afterwards.
+
+    Raises:
+        error: another process holds it.
+    """
+    if not _LOCKS:
+        return
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise error(f"{path}: {_describe(lock)}; wait for it to end.") from None
+    except OSError:
+        return  # there is no lock
+
+
 @contextlib.contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """Give an empty folder for temporary files, gone at the end.

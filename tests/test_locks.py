@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from msd_edge.errors import BundleError, ConfigError
-from msd_edge.locks import clear_unheld, hold, open_locked, scratch_folder
+from msd_edge.locks import check_free, clear_unheld, hold, open_locked, scratch_folder
 
 HOLDING = """
 import sys, time
@@ -96,6 +96,15 @@ def test_a_link_and_what_it_leads_to_are_one_artefact(place: Path) -> None:
         hold(place / "real", work="is …"),
     ):
         pass
+
+
+def test_whether_it_is_held_can_be_asked_beforehand(place: Path) -> None:
+    check_free(place / ".x.lock", place / "x")
+    with hold(place / "x", work="is writing here"):
+        with pytest.raises(BundleError, match=rf"x: process {os.getpid()} on \S+ is writing here since"):
+            check_free(place / ".x.lock", place / "x", error=BundleError)
+    (place / ".x.lock").write_text("left by a dead one")
+    check_free(place / ".x.lock", place / "x")
 
 
 def test_a_lock_that_says_nothing_is_told_all_the_same(place: Path) -> None:

@@ -17,7 +17,7 @@ from msd_edge.data.dataset import Dataset, hash_split
 from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError
-from msd_edge.locks import LOCK
+from msd_edge.locks import LOCK, check_free
 from msd_edge.models.branches import BranchKind
 from msd_edge.models.build import (
     ArchOption,
@@ -291,11 +291,12 @@ def plan_resume(
         world: the processes that go on with it, as many as there may be.
 
     Raises:
-        CheckpointError: the run is missing or damaged.
+        CheckpointError: the run is missing or damaged, or a process trains it.
         DataError: the data is not what it was.
         ConfigError: fewer epochs than are done, more in float once int8 arithmetic has begun, or no such device here.
     """
     folder = open_run(folder.path, world)
+    check_free(folder.path / LOCK, folder.path, error=CheckpointError)
     info = folder.read_info()
     config = info.config
     optim = config.optim
@@ -403,8 +404,9 @@ def prepare_folder(path: Path, *, overwrite: bool) -> None:
     """Check that a new run may go to ``path``.
 
     Raises:
-        CheckpointError: something is there that may not be replaced; nothing is touched.
+        CheckpointError: something is there that may not be replaced, or a process trains there; nothing is touched.
     """
+    check_free(path / LOCK, path, error=CheckpointError)
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: a file is there; --out names another folder.")
     if not path.exists() or all(entry.name == LOCK or ".partial-" in entry.name for entry in path.iterdir()):

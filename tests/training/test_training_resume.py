@@ -220,6 +220,21 @@ def test_killed_while_one_run_takes_the_place_of_another_it_is_the_new_one(
     assert {path.name: path.read_bytes() for path in old.iterdir()} == files
 
 
+def test_whoever_comes_second_is_told_at_once_who_trains(data: Path, tmp_path: Path) -> None:
+    from msd_edge.training.setup import prepare_folder
+
+    folder = RunFolder(tmp_path / "run")
+    train(plan_run(options(data, epochs=1), folder.path))
+    with folder.lock():
+        for overwrite in (False, True):
+            with pytest.raises(CheckpointError, match=r"run: process \d+ on \S+ is training into this run since"):
+                prepare_folder(folder.path, overwrite=overwrite)
+        with pytest.raises(CheckpointError, match=r"run: process \d+ on \S+ is training into this run since"):
+            plan_resume(folder)
+    with pytest.raises(CheckpointError, match="--resume goes on with it"):
+        prepare_folder(folder.path, overwrite=False)
+
+
 def test_the_remains_of_a_killed_beginning_are_no_obstacle(data: Path, tmp_path: Path) -> None:
     from msd_edge.training.setup import prepare_folder
 
