@@ -197,8 +197,16 @@ class Session(context: Context, private val runtimes: Runtimes, choice: Choice =
         post { it.copy(source = from, picture = seen, answer = answer, shares = counts, message = null) }
     }
 
-    private fun cleared(screen: Screen, message: String) =
-        screen.copy(loading = false, message = message, answer = null, points = emptyList(), shares = emptyList(), picture = null, title = "")
+    private fun cleared(screen: Screen, message: String) = screen.copy(
+        loading = false,
+        message = message,
+        title = "",
+        variants = emptyList(),
+        points = emptyList(),
+        picture = null,
+        answer = null,
+        shares = emptyList(),
+    )
 
     /** Runs on the worker thread; what goes wrong becomes a sentence on the screen. */
     private fun work(job: () -> Unit) {

@@ -36,11 +36,12 @@ class NoBundleTest {
     @Test
     fun `an app without a bundle says how to bring one`() {
         val activity = Screens.open().get()
-        val empty = activity.session.screen.copy(bundles = emptyList(), points = emptyList(), answer = null, picture = null, title = "", message = activity.getString(R.string.no_bundle))
-        activity.session.listener!!(empty.copy(loading = true, message = null))
-        Screens.shoot(activity, "loading")
-        activity.session.listener!!(empty)
-        Screens.shoot(activity, "no-bundle")
+        val before = activity.session.screen.copy(points = emptyList(), answer = null, picture = null, title = "")
+        activity.session.listener!!(before.copy(loading = true))
+        Screens.shoot(activity, "loading", whole = false)
+        val message = activity.getString(R.string.no_bundle)
+        activity.session.listener!!(before.copy(bundles = emptyList(), variants = emptyList(), message = message))
+        Screens.shoot(activity, "no-bundle", whole = false)
         assertTrue("msd-edge deploy" in activity.view<TextView>(R.id.message).text)
         assertEquals(View.GONE, activity.view<View>(R.id.points).visibility)
         assertEquals(false, activity.view<Button>(R.id.camera).isEnabled)
