@@ -100,9 +100,9 @@ def test_a_link_and_what_it_leads_to_are_one_artefact(place: Path) -> None:
 
 def test_whether_it_is_held_can_be_asked_beforehand(place: Path) -> None:
     check_free(place / ".x.lock", place / "x")
-    with hold(place / "x", work="is writing here"):
-        with pytest.raises(BundleError, match=rf"x: process {os.getpid()} on \S+ is writing here since"):
-            check_free(place / ".x.lock", place / "x", error=BundleError)
+    says = rf"x: process {os.getpid()} on \S+ is writing here since"
+    with hold(place / "x", work="is writing here"), pytest.raises(BundleError, match=says):
+        check_free(place / ".x.lock", place / "x", error=BundleError)
     (place / ".x.lock").write_text("left by a dead one")
     check_free(place / ".x.lock", place / "x")
 
