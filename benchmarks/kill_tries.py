@@ -197,11 +197,11 @@ class Harness:
             for name, value in place.before.items()
             if name not in old and now.get(name) != value
         ]
-        if new == old:
-            tally.seen["old kept" if old else "nothing yet"] += 1
-        elif not new or not set(case.targets) & set(new):
-            tally.seen["nothing yet"] += not old
+        if not any(new.values()):  # no file, an empty folder at most
+            tally.seen["nothing yet"] += 1
             wrong += [f"{case.targets[0]} is lost"] if old else []
+        elif new == old:
+            tally.seen["old kept"] += 1
         else:
             tally.seen["new"] += 1
             wrong += case.examine(place.home)
