@@ -56,8 +56,11 @@ class TfliteSession:
         self._interpreter = _load(interpreter, data, runtime, threads)
         signatures = self._interpreter.get_signature_list()
         name = _choose(signature, list(signatures))
-        runner = self._interpreter.get_signature_runner(name)
-        taken, given = runner.get_input_details(), runner.get_output_details()
+        try:
+            runner = self._interpreter.get_signature_runner(name)
+            taken, given = runner.get_input_details(), runner.get_output_details()
+        except (ValueError, RuntimeError, TypeError):
+            raise BundleError(f"this TFLite file's signature {name!r} names tensors that are not in it.") from None
         self.inputs: Mapping[str, TensorInfo] = {key: _describe(details) for key, details in taken.items()}
         self.outputs: Mapping[str, TensorInfo] = {key: _describe(details) for key, details in given.items()}
         self._taken = [(key, int(details["index"])) for key, details in taken.items()]
