@@ -58,12 +58,13 @@ use() { # use PYTHON RESOLUTION: install the wheel alone, predict, then the test
     refuse 2 "predikt: there is no such command; did you mean predict?" predikt
     refuse 1 "pip install 'msd-edge[train]'" train
   )
-  # The tests stand outside the package; they need a few tools to make their files.
+  # The tests stand outside the package; they need a few tools to make their files. The schema is published with one
+  # version of pydantic, whose wording it has.
   "$uv" pip install --quiet --python "$place/bin/python" --only-binary :all: \
     pytest pytest-timeout hypothesis jsonschema onnx 'onnxruntime>=1.20,<1.29'
   (cd "$work" && rm -rf tests && cp -r "$OLDPWD/tests" "$OLDPWD/docs" . && cp "$OLDPWD/pyproject.toml" . &&
     "$place/bin/python" -m pytest -q -o filterwarnings=default -m "not slow" \
-      tests/test_files.py tests/bundle tests/cli/test_cli_predict.py tests/exits/test_exits_rules.py \
+      --ignore tests/bundle/test_bundle_schema.py tests/test_files.py tests/bundle tests/cli/test_cli_predict.py tests/exits/test_exits_rules.py \
       tests/runtime/test_runtime_cascade.py tests/runtime/test_runtime_preprocess.py)
 }
 
