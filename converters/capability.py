@@ -89,7 +89,7 @@ CAPABILITIES: tuple[Capability, ...] = (
         "int8",
         packages=(*_CONVERT_ONNX, "onnxruntime"),
         runtimes=("onnxruntime",),
-        note="uint8 activations, int8 weights; x86 processors without VNNI may saturate sums of products",
+        note="uint8 activations, int8 weights of 7 bits: sums of products fit on every processor",
     ),
 )
 
