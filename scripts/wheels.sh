@@ -35,9 +35,9 @@ Image.fromarray(tinynet.make_images(1, 3)[0]).save(work / "small.png")
 Image.fromarray(np.zeros((40, 60), np.uint8)).save(work / "grey.jpg")
 PYTHON
 
-use() { # use PYTHON RESOLUTION: install the wheel alone, predict, then the tests of what works without torch
-  local python="$1" resolution="$2" place="$work/$1-$2"
-  echo "== Python $python, $resolution versions"
+use() { # use VERSION PYTHON RESOLUTION: install the wheel alone, predict, then the tests of what works without torch
+  local version="$1" python="$2" resolution="$3" place="$work/$1-$3"
+  echo "== Python $version, $resolution versions"
   "$uv" venv --quiet --python "$python" "$place"
   # What the wheel needs is named directly, since the lowest of what that needs in turn was never meant to work.
   "$uv" pip install --quiet --python "$place/bin/python" --only-binary :all: --resolution "$resolution" --requirements pyproject.toml
@@ -83,11 +83,17 @@ if [ "${1:-}" = "--light" ]; then
 else
   pythons="${PYTHONS:-3.11 3.13}"
 fi
-for python in $pythons; do
-  if ! "$uv" python find --quiet --no-python-downloads "$python" > /dev/null 2>&1; then
-    echo "== Python $python is not here: left out"
+for version in $pythons; do
+  # A shim on the PATH may stand for a version that is installed and not chosen: its folder is asked as well.
+  python=""
+  for candidate in "$("$uv" python find --no-python-downloads "$version" 2>/dev/null || true)" \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$version"*/bin/python; do
+    if [ -x "$candidate" ] && "$candidate" -c 'import venv' 2>/dev/null; then python="$candidate"; break; fi
+  done
+  if [ -z "$python" ]; then
+    echo "== Python $version is not here: left out"
     continue
   fi
-  for resolution in lowest-direct highest; do use "$python" "$resolution"; done
+  for resolution in lowest-direct highest; do use "$version" "$python" "$resolution"; done
 done
 echo "all of it in $(($(date +%s) - start)) s"
