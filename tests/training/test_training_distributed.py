@@ -246,6 +246,7 @@ def sentences(err: str) -> list[str]:
     return [line for line in lines if not line.startswith("msd-edge: note: ")]
 
 
+@pytest.mark.timeout(2400)
 @pytest.mark.slow
 @pytest.mark.parametrize(("agents", "each"), [(1, 2), (2, 1)])
 def test_torchrun_trains_and_evaluates_as_one_process(tmp_path: Path, agents: int, each: int) -> None:
@@ -265,6 +266,7 @@ def test_torchrun_trains_and_evaluates_as_one_process(tmp_path: Path, agents: in
     assert json.loads(one)["images"] == 21
 
 
+@pytest.mark.timeout(2400)
 @pytest.mark.slow
 @pytest.mark.parametrize(("agents", "each", "victim"), [(1, 2, 0), (1, 2, 1), (2, 1, 1)])
 def test_a_killed_process_ends_the_job_with_a_sentence(tmp_path: Path, agents: int, each: int, victim: int) -> None:
@@ -274,7 +276,7 @@ def test_a_killed_process_ends_the_job_with_a_sentence(tmp_path: Path, agents: i
     pids = find_ranks(out)
     assert sorted(pids) == [0, 1]
     os.kill(pids[victim], signal.SIGKILL)
-    outputs = [process.communicate(timeout=200) for process in processes]
+    outputs = [process.communicate(timeout=400) for process in processes]
     assert all(process.returncode for process in processes)
     told = [sentences(err) for _, err in outputs]
     assert sorted(len(lines) for lines in told) == ([1] if agents == 1 else [0, 1])
@@ -283,13 +285,14 @@ def test_a_killed_process_ends_the_job_with_a_sentence(tmp_path: Path, agents: i
     assert "--resume" in line
 
 
+@pytest.mark.timeout(2400)
 @pytest.mark.slow
 def test_ctrl_c_stops_all_and_one_process_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     processes = launch(tmp_path, small(tmp_path, 500, str(out)))
     wait_for(out / "state.safetensors", processes)
     processes[0].send_signal(signal.SIGINT)
-    _, err = processes[0].communicate(timeout=200)
+    _, err = processes[0].communicate(timeout=400)
     assert [line for line in sentences(err) if "goes on" in line] == sentences(err)
     assert len(sentences(err)) == 1
     trained = len(RunFolder(out).read_metrics())
@@ -298,15 +301,16 @@ def test_ctrl_c_stops_all_and_one_process_goes_on(tmp_path: Path) -> None:
     assert len(RunFolder(out).read_metrics()) == trained + 1
 
 
+@pytest.mark.timeout(2400)
 @pytest.mark.slow
 def test_what_cannot_be_done_together_is_told_once(tmp_path: Path) -> None:
     arguments = small(tmp_path, 1)
     agent = launch(tmp_path, [*arguments, "--batch-size", "15"])[0]
     assert (
         "is the batch of all processes together, and 2 cannot share it"
-        in sentences(agent.communicate(timeout=300)[1])[0]
+        in sentences(agent.communicate(timeout=800)[1])[0]
     )
     assert not (tmp_path / "run").exists()
     agent = launch(tmp_path, ["export"])[0]
-    (line,) = sentences(agent.communicate(timeout=300)[1])
+    (line,) = sentences(agent.communicate(timeout=800)[1])
     assert "is work for one process" in line
