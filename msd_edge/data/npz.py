@@ -167,7 +167,10 @@ def _class_names(path: Path, values: NDArray[Any] | None, y_train: NDArray[np.in
     if values is not None:
         if values.dtype.kind != "U" or values.ndim != 1:
             raise DataError(f"{path}: classes is {values.dtype} of shape {values.shape}; give a list of strings.")
-        names = tuple(str(name) for name in values)
+        try:
+            names = tuple(str(name) for name in values)
+        except (SystemError, ValueError):  # numbers where Unicode has no sign
+            raise DataError(f"{path}: classes holds signs that are no Unicode.") from None
         if len(set(names)) != len(names) or not all(name.strip() for name in names):
             raise DataError(f"{path}: classes holds an empty name or the same name twice.")
         if present[-1] >= len(names):

@@ -303,6 +303,13 @@ def test_arrays_that_lie(tmp_path: Path, lie: bytes) -> None:
         load_dataset(DataConfig(source=path))
 
 
+def test_names_of_classes_that_are_no_unicode(tmp_path: Path) -> None:
+    names = np.array(["a", "b"])
+    names.view(np.uint32)[0] = 0x7FFFFFFF
+    with pytest.raises(DataError, match="no Unicode"):
+        load_dataset(DataConfig(source=write_npz(tmp_path / "d.npz", classes=array(names))))
+
+
 def test_a_zip_bomb_is_refused_before_it_is_opened(tmp_path: Path) -> None:
     head = fake_header("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 25000, 25000), }")
     path = tmp_path / "d.npz"
