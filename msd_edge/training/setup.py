@@ -256,7 +256,9 @@ def _choose_normalization(
     channels = dataset.image_shape[2]
     for name, values in (("--mean", mean), ("--std", std)):
         if len(values) not in (1, channels):
-            raise ConfigError(f"{name}: {len(values)} values, and the images have {channels} channel(s); give one or one per channel.")
+            raise ConfigError(
+                f"{name}: {len(values)} values, and the images have {channels} channel(s); give one or one per channel."
+            )
     width = max(len(mean), len(std))
     return mean * (width // len(mean)), std * (width // len(std))
 
