@@ -177,10 +177,6 @@ def _check_processes(world: World, optim: OptimConfig, compute: ComputeConfig) -
     world.check_batch(optim.batch_size)
     if compute.compile:
         raise ConfigError("--compile is for one process; leave it out.")
-    if optim.qat_epochs:
-        raise ConfigError(
-            "--qat-epochs are for one process; train the others first, then `msd-edge train --resume --qat-epochs N`."
-        )
 
 
 def _check_same(world: World, info: RunInfo) -> None:

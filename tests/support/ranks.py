@@ -65,7 +65,12 @@ def train(case: dict[str, Any], world: World = ALONE) -> None:
             branch_width=1.0,
             branch_interval=None,
             loss=LossConfig.model_validate(case.get("loss", {})),
-            optim=OptimConfig(epochs=case["epochs"], batch_size=case["batch"], ema=case.get("ema", 0.0)),
+            optim=OptimConfig(
+                epochs=case["epochs"],
+                qat_epochs=case.get("qat_epochs", 0),
+                batch_size=case["batch"],
+                ema=case.get("ema", 0.0),
+            ),
             compute=ComputeConfig(device="cpu", precision="fp32"),
             pad=1,
             flip=True,

@@ -131,8 +131,10 @@ def test_three_processes_train_resume_and_count_as_one(tmp_path: Path) -> None:
     ranks.train({**begun, "epochs": 1, "out": str(tmp_path / "alone-first")})
     onwards = {"resume": True, "epochs": 2}
     script = tmp_path / "cases.json"
+    rounded = {"data": data, "epochs": 1, "qat_epochs": 1, "batch": 18}
     jobs = [
         *cases,
+        {**rounded, "out": str(tmp_path / "many-int8")},
         {**onwards, "out": str(tmp_path / "alone-first")},
         {**begun, "epochs": 1, "out": str(tmp_path / "many-first")},
     ]
@@ -150,6 +152,12 @@ def test_three_processes_train_resume_and_count_as_one(tmp_path: Path) -> None:
     ranks.train({**onwards, "out": str(tmp_path / "reference")})
     compare(tmp_path / "reference", tmp_path / "alone-first")
     compare(tmp_path / "reference", tmp_path / "many-first")
+
+    # A value that rounding brings to the other side of a step is a step away: the losses tell, not the weights.
+    ranks.train({**rounded, "out": str(tmp_path / "one-int8")})
+    rows = [RunFolder(tmp_path / name).read_metrics() for name in ("one-int8", "many-int8")]
+    assert [row["int8"] for row in rows[1]] == [False, True]
+    assert rows[1][1]["loss"] == pytest.approx(rows[0][1]["loss"], rel=0.02)
 
     for (path, size), found in zip(counted, json.loads((tmp_path / "counts.json").read_text()), strict=True):
         assert sum(found["seen"]) == size
