@@ -113,10 +113,15 @@ class Place:
         """Wait for a command line."""
         code = self.server.wait(process)
         log = self.root.with_name(f"{self.root.name}-{name}")
-        said, changes = (log.with_name(f"{log.name}.{part}").read_text(errors="replace") for part in ("err", "changes"))
+        said, changes = (_read(log.with_name(f"{log.name}.{part}")) for part in ("err", "changes"))
         return Ended(code, said, changes, time.monotonic() - began)
 
     def run(self, arguments: tuple[str, ...], *, name: str = "log", kill_at: int = 0, largest: int = 0) -> Ended:
         """Run a command line to its end."""
         began = time.monotonic()
         return self.end(self.start(arguments, name=name, kill_at=kill_at, largest=largest), began, name=name)
+
+
+def _read(log: Path) -> str:
+    """Return what is in a log; a process killed at once has none."""
+    return log.read_text(errors="replace") if log.exists() else ""
