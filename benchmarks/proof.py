@@ -13,8 +13,8 @@ from msd_edge.runtime.golden_check import GoldenComparison, compare_golden
 STEPS = 4
 RANGE_SHARE = 1e-3
 
-# ONNX Runtime adds pairs of uint8 x int8 products in 16 bits on x86 without VNNI: where a sum saturates, such a machine
-# and all others are further apart; up to 6 steps were seen (docs/devices.md).
+# ONNX Runtime adds pairs of uint8 x int8 products in 16 bits on x86 without VNNI. Weights of 7 bits, as we export them,
+# fit; with 8 bits sums saturate there, and up to 6 steps were seen between processors (docs/devices.md).
 ONNX_STEPS = 8
 
 
