@@ -82,10 +82,18 @@ class Ended:
 
 @dataclass
 class Place:
-    """A folder of its own for one try: ``home``, where commands run, and ``scratch`` for temporary files."""
+    """A folder of its own for one try: ``home``, where commands run, and ``scratch`` for temporary files.
+
+    Attributes:
+        root: the folder.
+        server: what command lines are forked from.
+        logs: where their logs go, which a full disk must not cut off.
+        before: what was in ``home`` at the beginning, with hashes.
+    """
 
     root: Path
     server: Server
+    logs: Path
     before: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -98,6 +106,10 @@ class Place:
         """Where temporary files go."""
         return self.root / "scratch"
 
+    def log(self, name: str) -> Path:
+        """Return the beginning of the paths of a command line's logs."""
+        return self.logs / f"{self.root.name}-{name}"
+
     def fill(self, start: Path) -> None:
         """Copy what commands start from."""
         self.scratch.mkdir(parents=True)
@@ -106,14 +118,13 @@ class Place:
 
     def start(self, arguments: tuple[str, ...], *, name: str = "log", kill_at: int = 0, largest: int = 0) -> int:
         """Start a command line and return its process."""
-        log = self.root.with_name(f"{self.root.name}-{name}")
-        return self.server.start(Request(arguments, str(self.home), str(self.scratch), str(log), kill_at, largest))
+        log = str(self.log(name))
+        return self.server.start(Request(arguments, str(self.home), str(self.scratch), log, kill_at, largest))
 
     def end(self, process: int, began: float, *, name: str = "log") -> Ended:
         """Wait for a command line."""
         code = self.server.wait(process)
-        log = self.root.with_name(f"{self.root.name}-{name}")
-        said, changes = (_read(log.with_name(f"{log.name}.{part}")) for part in ("err", "changes"))
+        said, changes = (_read(Path(f"{self.log(name)}.{part}")) for part in ("err", "changes"))
         return Ended(code, said, changes, time.monotonic() - began)
 
     def run(self, arguments: tuple[str, ...], *, name: str = "log", kill_at: int = 0, largest: int = 0) -> Ended:

@@ -75,7 +75,7 @@ class Harness:
             place.scratch.mkdir()
             for arguments in BEGINNING:
                 self._must(place, arguments)
-                self.server.learn((place.root.with_name(f"{place.root.name}-log.modules")).read_text().splitlines())
+                self.server.learn(Path(f"{place.log('log')}.modules").read_text().splitlines())
             shutil.copytree(place.home, self.start)
 
     def reference(self, case: Case) -> Reference:
@@ -247,14 +247,14 @@ class Harness:
     def _place(self, start: Path | None, parent: Path | None = None) -> Iterator[Place]:
         self.tries += 1
         root = (parent or self.root) / f"try{self.tries}"
-        place = Place(root, self.server)
+        place = Place(root, self.server, self.root)
         try:
             if start is not None:
                 place.fill(start)
             yield place
         finally:
             shutil.rmtree(root, ignore_errors=True)
-            for log in root.parent.glob(f"{root.name}-*"):
+            for log in self.root.glob(f"{root.name}-*"):
                 log.unlink()
 
     @contextlib.contextmanager

@@ -104,7 +104,7 @@ def test_remains_of_one_process_and_of_another_are_alike(tmp_path: Path) -> None
 def test_a_command_line_runs_and_refuses_in_a_process_of_its_own(tmp_path: Path) -> None:
     server = Server()
     try:
-        place = Place(tmp_path / "try", server)
+        place = Place(tmp_path / "try", server, tmp_path)
         place.fill(KEPT)
         ended = place.run(("report", "nothing.json", "--out", "page.html"))
         assert ended.code == 2
