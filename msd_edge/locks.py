@@ -50,7 +50,7 @@ def hold(path: Path, *, work: str, error: type[MsdEdgeError] = ConfigError) -> I
     The lock is a file ``.NAME.lock`` beside it (inside a folder whose parent is closed to writing), gone afterwards.
 
     Args:
-        path: the artefact; its parent is made.
+        path: the artefact; its parent is made, and gone afterwards if nothing came into it.
         work: what is done to it, told to whoever comes second: ``is exporting to this bundle``.
         error: the class of the error to raise.
 
@@ -58,6 +58,7 @@ def hold(path: Path, *, work: str, error: type[MsdEdgeError] = ConfigError) -> I
         error: another process holds it.
     """
     real = path.resolve()
+    missing = [folder for folder in real.parents if not folder.exists()]
     real.parent.mkdir(parents=True, exist_ok=True)
     beside = real.parent / f".{real.name}.lock"
     try:
@@ -66,8 +67,13 @@ def hold(path: Path, *, work: str, error: type[MsdEdgeError] = ConfigError) -> I
         if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not real.is_dir():
             raise
         beside = real / LOCK
-    with hold_lock(beside, path, work=work, error=error):
-        yield
+    try:
+        with hold_lock(beside, path, work=work, error=error):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # something is in it now
+            for folder in missing:
+                folder.rmdir()
 
 
 @contextlib.contextmanager
