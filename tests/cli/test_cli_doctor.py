@@ -133,7 +133,7 @@ def test_what_works_together_gives_no_remark(versions: dict[str, str]) -> None:
     ("arguments", "says"),
     [
         (["--arch", "vgg11", "--image-size", "3"], "does not run on images (3, 3, 3)"),
-        (["--arch", "resnet8", "--width", "5000"], "'--width'"),
+        (["--arch", "resnet8", "--width", "5000"], "--width 5000: give a whole number from 1 to 4096"),
         (["--arch", "resnet8", "--exits-at", "9:9"], "--exits-at 9:9: resnet8 has no such block"),
     ],
 )
