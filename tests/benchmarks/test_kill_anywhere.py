@@ -1,7 +1,7 @@
 """The harness that kills every command: what it would find is found, and a few moments of each command go well."""
 
-import os
 import json
+import os
 import shutil
 from pathlib import Path
 
