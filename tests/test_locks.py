@@ -161,6 +161,8 @@ def test_a_temporary_file_in_use_is_left_alone(place: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="another user is needed")
+# JAX, which other tests load, warns of every fork.
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_a_folder_whose_parent_is_closed_holds_its_lock_itself(place: Path) -> None:
     folder = place / "mount" / "bundle"
     folder.mkdir(parents=True)
