@@ -7,7 +7,6 @@ table is drawn from the files.
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,8 +247,4 @@ def _done(out: Path, row: Row) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MsdEdgeError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+    common.run_script(main)

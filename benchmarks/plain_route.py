@@ -5,7 +5,6 @@ one file that takes the image and gives the last exit's logits; their invocation
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,6 @@ from msd_edge.converters.export import open_converter
 from msd_edge.converters.onnx.libraries import quiet as quiet_onnx
 from msd_edge.converters.tflite.quiet import quiet
 from msd_edge.data.dataset import Images
-from msd_edge.errors import MsdEdgeError
 from msd_edge.models.build import NetworkConfig, build_network
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.segments import standalone
@@ -138,8 +136,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MsdEdgeError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+    common.run_script(main)

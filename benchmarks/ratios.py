@@ -25,7 +25,7 @@ from msd_edge.benchmarks.stats import summarise
 from msd_edge.bundle.manifest import FileEntry, Target, Variant
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
-from msd_edge.errors import ConfigError, MsdEdgeError
+from msd_edge.errors import ConfigError
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.open import open_session
 
@@ -334,8 +334,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MsdEdgeError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+    common.run_script(main)

@@ -6,7 +6,6 @@ logits from torch's over other images than the ranges came from, in thousandths 
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from statistics import median
@@ -26,7 +25,7 @@ from msd_edge.converters.onnx import OnnxConverter
 from msd_edge.converters.rewrites import REWRITES, Rewrite
 from msd_edge.converters.tflite import TfliteConverter
 from msd_edge.data.dataset import Images
-from msd_edge.errors import ExportError, MsdEdgeError
+from msd_edge.errors import ExportError
 from msd_edge.models.network import Branch, GlobalPool, MultiExitNetwork, Normalize
 from msd_edge.runtime.open import open_session
 from msd_edge.runtime.session import Array, dequantize
@@ -200,8 +199,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MsdEdgeError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+    common.run_script(main)

@@ -4,7 +4,6 @@ Thresholds are fitted on clean images. Accuracy of the last exit and of the casc
 watch over them are measured on test images with noise, blur, brightness and contrast at five levels.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from msd_edge.benchmarks.data import bundle_dataset
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
 from msd_edge.data.select import select_images
-from msd_edge.errors import MsdEdgeError
 from msd_edge.exits.watch import ShareWatch
 from msd_edge.files import write_json
 from msd_edge.runtime.cascade import find_point, rule_of
@@ -132,8 +130,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MsdEdgeError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+    common.run_script(main)

@@ -1,13 +1,12 @@
 """``python -m msd_edge.benchmarks.study FILE.toml --out DIR``: run what is not done yet, then print the tables."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from msd_edge.cli import common
-from msd_edge.errors import Interrupted, MsdEdgeError
+from msd_edge.errors import Interrupted
 from msd_edge.files import write_text
 
 from .cells import cells_of, read_result, run_cell
@@ -45,8 +44,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except MsdEdgeError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+    common.run_script(main)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from msd_edge.bundle.choices import closest, suggest
-from msd_edge.errors import ConfigError, RuntimeUnavailable
+from msd_edge.errors import ConfigError, MsdEdgeError, RuntimeUnavailable
 from msd_edge.training.distributed import ALONE, World
 
 
@@ -75,6 +75,15 @@ def table(header: list[str], rows: list[list[str]]) -> None:
     for row in cells:
         parts = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         say("  ".join(parts).rstrip())
+
+
+def run_script(main: Callable[..., None]) -> None:
+    """Run a script's function as its command line, and end with one sentence and its exit code where it fails."""
+    try:
+        typer.run(main)
+    except MsdEdgeError as problem:
+        sys.stderr.write(f"{problem}\n")
+        sys.exit(problem.exit_code)
 
 
 def say_json(value: Any) -> None:
