@@ -33,6 +33,13 @@ class PointConvolution(nn.Module):
         return F.conv2d(x, self.weight, self.bias, groups=len(self.weight))
 
 
+def bind_batch_norm(call: Call) -> dict[str, Any]:
+    """Return the arguments of a call of ``batch_norm`` by name."""
+    return call.bind(
+        input=None, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    )
+
+
 def respell_lone_norm(trace: Trace, call: Call) -> Respelling | None:
     """Spell a batch normalization that cannot fold as a depthwise 1x1 convolution."""
     numbers = _scale_and_shift(trace, call)
@@ -42,9 +49,7 @@ def respell_lone_norm(trace: Trace, call: Call) -> Respelling | None:
 def _scale_and_shift(trace: Trace, call: Call) -> tuple[Tensor, Tensor] | None:
     if call.name != "batch_norm" or len(call.shape) != 4:
         return None
-    given: dict[str, Any] = call.bind(
-        input=None, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-    )
+    given = bind_batch_norm(call)
     mean, variance, weight, bias = (given[name] for name in ("running_mean", "running_var", "weight", "bias"))
     maker = trace.maker(call.takes[0])
     folds = maker is not None and maker.name in _FOLDS_INTO and trace.used_once(call.takes[0])

@@ -10,13 +10,13 @@ BatchNorm learned; no image is needed.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from msd_edge.models.network import MultiExitNetwork
 
+from .batch_norm import bind_batch_norm
 from .trace import OUTSIDE, Call, Trace, Value, record, tensors_in
 
 # What gives the same factor back that it takes in, if that is positive.
@@ -152,7 +152,7 @@ def _apply(flow: _Flow) -> None:
             for tensor in _scaled_tensors(call):
                 _multiply(tensor, _factors(flow, ids))
         for call, ids in flow.takers:
-            numbers = _batch_norm(call)
+            numbers = bind_batch_norm(call)
             if numbers["running_mean"] is not None and numbers["weight"] is not None:
                 _multiply(numbers["running_mean"], _factors(flow, ids))
                 _multiply(numbers["weight"], 1 / _factors(flow, ids))
@@ -167,14 +167,8 @@ def _multiply(tensor: Tensor, factors: Tensor) -> None:
         tensor.copy_(tensor.double() * factors.reshape(-1, *[1] * (tensor.dim() - 1)))
 
 
-def _batch_norm(call: Call) -> dict[str, Any]:
-    return call.bind(
-        input=None, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-    )
-
-
 def _reach(call: Call) -> list[float]:
-    numbers = _batch_norm(call)
+    numbers = bind_batch_norm(call)
     mean, variance = numbers["running_mean"], numbers["running_var"]
     if mean is None or variance is None:
         return [0.0] * call.shape[1]
@@ -185,7 +179,7 @@ def _reach(call: Call) -> list[float]:
 def _scaled_tensors(call: Call) -> list[Tensor]:
     """Return what makes an output channel larger: weights and biases of a layer, or of a BatchNorm."""
     if call.name == "batch_norm":
-        numbers = _batch_norm(call)
+        numbers = bind_batch_norm(call)
         return [tensor for tensor in (numbers["weight"], numbers["bias"]) if tensor is not None]
     return list(tensors_in((call.args, call.kwargs)))[1:]
 
@@ -194,7 +188,7 @@ def _can_be_scaled(call: Call, shared: set[int]) -> bool:
     if any(place != OUTSIDE for place, _ in call.takes[1:]):
         return False  # its weights are computed
     if call.name == "batch_norm":
-        numbers = _batch_norm(call)
+        numbers = bind_batch_norm(call)
         if numbers["training"] or any(numbers[name] is None for name in ("running_mean", "running_var", "weight")):
             return False
     return not any(id(tensor) in shared for tensor in tensors_in((call.args, call.kwargs)))
