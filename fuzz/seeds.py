@@ -12,12 +12,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
+from support.bench_data import make_dataset  # noqa: E402
 from support.bundles import make_bundle  # noqa: E402
+from support.phone_answer import make_answer  # noqa: E402
 from support.report_data import results  # noqa: E402
 from support.small_run import train_small_run, write_stripes  # noqa: E402
 
 from fuzz.targets import CORPUS  # noqa: E402
-from fuzz.targets.phone_answer import make_answer  # noqa: E402
 
 _TIMINGS = """INFO: count=50 first=1234 curr=1200 min=1100 max=1500 avg=1210.5 std=30 p5=1110 median=1200 p95=1300
 INFO: Inference timings in us: Init: 4321, First inference: 1234, Warmup (avg): 1215.2, Inference (avg): 1210.5
@@ -64,8 +65,8 @@ def main() -> None:
         header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
         _put("checkpoint", "facts.json", header["__metadata__"]["msd_edge"].encode())
         (folder / "p").mkdir()
-        answer = make_answer(folder / "p")
-        _put("phone-result", "result.json", answer.text)
+        answer = make_answer(folder / "p", make_dataset(8))
+        _put("phone-result", "result.json", json.dumps(answer.value).encode())
     from safetensors.numpy import save
 
     tensors = {"a": np.zeros((2, 2), np.float32), "b": np.ones(3, np.int8)}

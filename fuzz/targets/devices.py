@@ -69,12 +69,13 @@ def answers(folder: Path) -> Run:
 def phone_result(folder: Path) -> Run:
     """The app's result.json, down to the figures that are made of it."""
     from pydantic import ValidationError
+    from support.bench_data import make_dataset
+    from support.phone_answer import make_answer
 
-    from fuzz.targets.phone_answer import make_answer
     from msd_edge.benchmarks.devices.phone_figures import Brought, figure_report
     from msd_edge.benchmarks.devices.protocol import PhoneResult
 
-    given = make_answer(folder)
+    given = make_answer(folder, make_dataset(8))
 
     def run(data: bytes) -> None:
         try:

@@ -3,86 +3,37 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from support.bench_data import make_dataset
-from support.bundles import make_bundle
-from support.stand_in_app import measure
+from support.phone_answer import PhoneAnswer, make_answer
 
 from msd_edge.benchmarks.devices.phone_figures import Brought, agree_with_host, figure_report
-from msd_edge.benchmarks.devices.protocol import Configuration, GoldenLimits, ImageFile, PhoneResult
-from msd_edge.benchmarks.job import Job, Report
+from msd_edge.benchmarks.devices.protocol import PhoneResult
+from msd_edge.benchmarks.job import Report
 from msd_edge.benchmarks.notes import write_notes
-from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import DeviceRunError, ParityError
 
 DATA = make_dataset(16)
 IMAGES = DATA.test.read(np.arange(16))
 
 
-@dataclass(frozen=True)
-class Answer:
-    bundle: Bundle
-    job: Job
-    value: dict[str, Any]
-    golden: bytes
-    logits: bytes
-
+class Answer(PhoneAnswer):
     def report(self, change: Callable[[dict[str, Any]], object] = lambda value: None, **files: bytes) -> Report:
         """Make the figures of this answer, changed."""
         value = json.loads(json.dumps(self.value))
         change(value)
-        variant = self.bundle.variant(self.job.variant)
-        assert variant.calibration is not None
         result = PhoneResult.model_validate_json(json.dumps(value))
         brought = Brought(result, files.get("golden", self.golden), files.get("logits", self.logits))
-        return figure_report(self.bundle, variant, variant.calibration, self.job, brought)
+        return figure_report(self.bundle, self.variant, self.calibration, self.job, brought)
 
 
 @pytest.fixture(scope="module")
 def answer(tmp_path_factory: pytest.TempPathFactory) -> Answer:
-    files = tmp_path_factory.mktemp("files")
-    bundle = read_bundle(make_bundle(files / "b", variants=("tflite-int8",)))
-    (files / "bench").mkdir()
-    (files / "bench/images.u8").write_bytes(IMAGES.tobytes())
-    sha256 = hashlib.sha256(IMAGES.tobytes()).hexdigest()
-    config = Configuration(
-        nonce="n",
-        bundle="b",
-        manifest_sha256=bundle.manifest_sha256,
-        variant="tflite-int8",
-        runtime=None,
-        delegate="cpu",
-        threads=1,
-        images=(ImageFile(path="bench/images.u8", sha256=sha256, count=16),),
-        points=("lossless", "fast"),
-        golden=GoldenLimits(steps=4, range_share=0.001),
-        warmup=1,
-        block=8,
-        seconds=0,
-        paced=None,
-        sustain=None,
-        result="bench/result.json",
-    )
-    value = measure(files, config, lambda: None, "")
-    job = Job(
-        bundle=str(bundle.path),
-        manifest_sha256=bundle.manifest_sha256,
-        variant="tflite-int8",
-        runtime=None,
-        threads=1,
-        images="none",
-        labels=tuple(int(label) for label in DATA.test.labels),
-        seconds=0,
-        warmup=1,
-        block=8,
-        report="none",
-    )
-    golden, logits = ((files / f"bench/{name}.bin").read_bytes() for name in ("golden", "logits"))
-    return Answer(bundle, job, value, golden, logits)
+    made = make_answer(tmp_path_factory.mktemp("files"), DATA)
+    return Answer(**vars(made))
 
 
 def test_figures_are_those_of_the_raw_data(answer: Answer) -> None:

@@ -1,12 +1,11 @@
-"""A whole answer of the demo app, by the stand-in that plays it in the tests."""
+"""A whole answer of the demo app, by the stand-in that plays it, for tests and fuzzers."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from support.bench_data import make_dataset
 from support.bundles import make_bundle
 from support.stand_in_app import measure
 
@@ -14,25 +13,35 @@ from msd_edge.benchmarks.devices.protocol import Configuration, GoldenLimits, Im
 from msd_edge.benchmarks.job import Job
 from msd_edge.bundle.manifest import Calibration, Variant
 from msd_edge.bundle.reader import Bundle, read_bundle
+from msd_edge.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
 class PhoneAnswer:
-    """What was asked, of which bundle, and what came: ``text`` is result.json."""
+    """What was asked, of which bundle, and what came: ``value`` is result.json."""
 
     bundle: Bundle
-    variant: Variant
-    calibration: Calibration
     job: Job
-    text: bytes
+    value: dict[str, Any]
     golden: bytes
     logits: bytes
 
+    @property
+    def variant(self) -> Variant:
+        """The variant that was measured."""
+        return self.bundle.variant(self.job.variant)
 
-def make_answer(folder: Path) -> PhoneAnswer:
-    """Measure a tiny bundle in the app's place."""
-    data = make_dataset(8)
-    images = data.test.read(np.arange(8))
+    @property
+    def calibration(self) -> Calibration:
+        """Its calibration."""
+        assert self.variant.calibration is not None
+        return self.variant.calibration
+
+
+def make_answer(folder: Path, data: Dataset) -> PhoneAnswer:
+    """Measure a tiny bundle on all test images, in the app's place."""
+    count = len(data.test)
+    images = data.test.read(np.arange(count))
     bundle = read_bundle(make_bundle(folder / "b", variants=("tflite-int8",)))
     (folder / "bench").mkdir()
     (folder / "bench/images.u8").write_bytes(images.tobytes())
@@ -44,7 +53,7 @@ def make_answer(folder: Path) -> PhoneAnswer:
         runtime=None,
         delegate="cpu",
         threads=1,
-        images=(ImageFile(path="bench/images.u8", sha256=hashlib.sha256(images.tobytes()).hexdigest(), count=8),),
+        images=(ImageFile(path="bench/images.u8", sha256=hashlib.sha256(images.tobytes()).hexdigest(), count=count),),
         points=("lossless", "fast"),
         golden=GoldenLimits(steps=4, range_share=0.001),
         warmup=1,
@@ -68,7 +77,5 @@ def make_answer(folder: Path) -> PhoneAnswer:
         block=8,
         report="none",
     )
-    variant = bundle.variant()
-    assert variant.calibration is not None
     golden, logits = ((folder / f"bench/{name}.bin").read_bytes() for name in ("golden", "logits"))
-    return PhoneAnswer(bundle, variant, variant.calibration, job, json.dumps(value).encode(), golden, logits)
+    return PhoneAnswer(bundle, job, value, golden, logits)
