@@ -35,6 +35,7 @@ _MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gette
 _PARSERS = (
     "msd_edge.benchmarks.devices.android", "msd_edge.benchmarks.devices.board", "msd_edge.benchmarks.devices.ssh",
     "msd_edge.benchmarks.devices.shell_model", "msd_edge.benchmarks.report.page", "msd_edge.benchmarks.report.paste",
+    "msd_edge.benchmarks.study.settings",
     "msd_edge.bundle.files", "msd_edge.bundle.golden", "msd_edge.cli.app", "msd_edge.data.load", "msd_edge.data.npz",
     "msd_edge.converters.onnx.check", "msd_edge.converters.tflite.census", "msd_edge.models.pretrained",
     "msd_edge.runtime.litert", "msd_edge.runtime.onnx", "msd_edge.runtime.cascade", "msd_edge.runtime.preprocess",

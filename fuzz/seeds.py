@@ -28,6 +28,26 @@ _WORDS = {
     4: ("1,3",), 5: ("1:1,2:1", "stem", "0.2,0.5"), 6: ("resnet20-cifar10",), 7: ("tflite",), 8: ("0.93", "93"),
     9: ("resnet20", "vgg16", "mobilenetv3-small", "timm:resnet18", "my_net.py:build"),
 }  # fmt: skip
+_STUDY = """baseline = "joint"
+seeds = [0, 1]
+trials = 2
+optim = { batch_size = 16, lr = 0.1, schedule = "one-cycle" }
+[networks.small]
+arch = "resnet8"
+width = 4
+exits_at = "1,2"
+arch_options = { steps = [1, 2] }
+methods = ["joint"]
+[data.x]
+source = "x.npz"
+images_per_class = 30
+optim = { epochs = 2 }
+[methods.joint]
+loss = { method = "joint" }
+[methods.msd]
+loss = { method = "msd", equilibrium = true }
+search = { alpha = [0.1, 0.5] }
+"""
 _SAID = (
     (0, 'INSTRUMENTATION_STATUS: step={"done": 1, "total": 2, "text": "x"}\nINSTRUMENTATION_STATUS_CODE: 1\n'
         "INSTRUMENTATION_RESULT: nonce=n\nINSTRUMENTATION_RESULT: sha256=00\nINSTRUMENTATION_CODE: -1\n"),
@@ -87,6 +107,7 @@ def main() -> None:
     _put("raw-timings", "raw.json", json.dumps(raw).encode())
     _put("settings", "options.json", b'{"max-ms": 1.5, "rule": "entropy", "variant": ["tflite-int8"], "threads": 2}')
     _put("settings", "options.toml", b"min_accuracy = 0.9\nimages = 100\nvariant = ['a']\njson = true\n")
+    _put("study", "study.toml", _STUDY.encode())
     _seed_data()
     for place, text in enumerate(_SAID):
         _put("device-answers", f"said-{place}", bytes([text[0]]) + text[1].encode())

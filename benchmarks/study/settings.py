@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,11 +42,13 @@ class DataSetting(Model):
         source: as for ``train --data``.
         images_per_class: of the training images; None: all.
         optim: what differs from the study's own.
+        methods: what is compared here; None: all.
     """
 
     source: str
     images_per_class: Annotated[int, Field(ge=1)] | None = None
     optim: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    methods: tuple[Name, ...] | None = None
 
 
 class MethodSetting(Model):
@@ -72,7 +75,7 @@ class Study(Model):
     baseline: Name
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     search_seed: Annotated[int, Field(ge=0)] = 1000
-    trials: Annotated[int, Field(ge=1)] = 3
+    trials: Annotated[int, Field(ge=1, le=1000)] = 3
     optim: dict[str, float | int | str | bool] = Field(default_factory=dict)
     networks: Annotated[dict[Name, NetworkSetting], Field(min_length=1)]
     data: Annotated[dict[Name, DataSetting], Field(min_length=1)]
@@ -114,12 +117,16 @@ def read_study(path: Path) -> Study:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; a study is a TOML file (see docs/study.md).") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise ConfigError(f"{path}: it cannot be read as TOML: {problem}") from None
+    except OSError as problem:
+        raise ConfigError(f"{path}: it cannot be read: {problem.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: it cannot be read as TOML: it is no text.") from None
+    except (ValueError, RecursionError) as problem:  # ValueError: also whole numbers of thousands of digits
+        raise ConfigError(f"{path}: it cannot be read as TOML: {problem}.") from None
     try:
         study = Study.model_validate(raw)
     except ValidationError as problem:
-        raise ConfigError(f"{path}: {explain(problem)}") from None
+        raise ConfigError(f"{path}: {explain(problem)}.") from None
     _check(study, path)
     return study
 
@@ -129,16 +136,17 @@ def _check(study: Study, path: Path) -> None:
         raise ConfigError(f"{path}: baseline {study.baseline} is none of its methods ({', '.join(study.methods)}).")
     if study.search_seed in study.seeds or len(set(study.seeds)) < len(study.seeds):
         raise ConfigError(f"{path}: seeds must differ from each other and from search_seed.")
-    for name, network in study.networks.items():
-        for method in network.methods or ():
+    limited = {f"networks.{name}": network.methods for name, network in study.networks.items()}
+    limited |= {f"data.{name}": data.methods for name, data in study.data.items()}
+    for where, methods in limited.items():
+        for method in methods or ():
             if method not in study.methods:
-                raise ConfigError(f"{path}: networks.{name}: {method} is none of its methods.")
+                raise ConfigError(f"{path}: {where}: {method} is none of its methods.")
     for name, method_setting in study.methods.items():
-        count = len(list(combinations(method_setting)))
+        count = math.prod(len(values) for values in method_setting.search.values())
         if count > study.trials:
-            raise ConfigError(
-                f"{path}: methods.{name} tries {count} combinations; every method may try {study.trials}."
-            )
+            many = count if count < 10**9 else "billions of"
+            raise ConfigError(f"{path}: methods.{name} tries {many} combinations; every method may try {study.trials}.")
         for values in combinations(method_setting):
             make_loss(study, name, values, path)
     for data in study.data:
@@ -160,7 +168,7 @@ def make_loss(study: Study, method: str, values: dict[str, Any], path: Path = Pa
     try:
         return LossConfig.model_validate({**study.methods[method].loss, **values})
     except ValidationError as problem:
-        raise ConfigError(f"{path}: methods.{method}: {explain(problem)}") from None
+        raise ConfigError(f"{path}: methods.{method}: {explain(problem)}.") from None
 
 
 def make_optim(study: Study, data: str, path: Path = Path("study")) -> OptimConfig:
@@ -172,19 +180,21 @@ def make_optim(study: Study, data: str, path: Path = Path("study")) -> OptimConf
     try:
         return OptimConfig.model_validate({**study.optim, **study.data[data].optim})
     except ValidationError as problem:
-        raise ConfigError(f"{path}: data.{data}: {explain(problem)}") from None
+        raise ConfigError(f"{path}: data.{data}: {explain(problem)}.") from None
 
 
 def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
     """Yield every (data, network, method) of the study."""
-    for data in study.data:
+    for data, setting in study.data.items():
         for name, network in study.networks.items():
             for method in network.methods or study.methods:
-                yield data, name, method
+                if setting.methods is None or method in setting.methods:
+                    yield data, name, method
 
 
 def fingerprint(study: Study, cell: Cell) -> str:
     """Return what a kept result must have been made with: a hash of all settings that decide about it."""
     parts = (study.networks[cell.network], study.data[cell.data], make_optim(study, cell.data), cell.loss)
-    text = "\n".join([*(part.model_dump_json() for part in parts), str(cell.seed)])
+    # What else is compared decides nothing about a cell.
+    text = "\n".join([*(part.model_dump_json(exclude={"methods"}) for part in parts), str(cell.seed)])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -31,7 +31,7 @@ class Target:
 
 def all_targets() -> dict[str, Target]:
     """Return every target by name."""
-    from fuzz.targets import artefacts, devices, images, models, words
+    from fuzz.targets import artefacts, devices, images, models, studies, words
 
-    found = (*artefacts.TARGETS, *images.TARGETS, *devices.TARGETS, *models.TARGETS, *words.TARGETS)
+    found = (*artefacts.TARGETS, *images.TARGETS, *devices.TARGETS, *models.TARGETS, *studies.TARGETS, *words.TARGETS)
     return {target.name: target for target in found}

@@ -64,5 +64,5 @@ def test_what_once_went_wrong(target: Target, path: Path, tmp_path: Path, capfd:
 
 
 def test_every_target_has_whole_inputs_to_start_from() -> None:
-    assert len(TARGETS) >= 19
+    assert len(TARGETS) >= 20
     assert all(target.seeds() for target in TARGETS.values())
