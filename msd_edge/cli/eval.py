@@ -97,6 +97,9 @@ def _evaluate_bundle(
     chosen = bundle.variant(variant)
     images = _pick(bundle_dataset(bundle, data), split)
     world = common.state.world
+    different = world.find_difference({"bundle": bundle.manifest_sha256})
+    if different is not None:
+        raise ConfigError(f"{path}: process {different[1]} has another bundle there than process 0.")
     world.wait()
     start, stop = world.shard.bounds(len(images))
     correct = np.zeros(len(chosen.segments), dtype=np.int64)

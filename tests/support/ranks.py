@@ -31,13 +31,29 @@ def free_port() -> int:
         return port
 
 
-def start(count: int, arguments: list[str], **environment: str) -> list["subprocess.Popen[str]"]:
-    """Start a job of ``count`` processes of this script, as ``torchrun`` would."""
+def start(
+    count: int,
+    arguments: list[str],
+    *,
+    program: tuple[str, ...] = (__file__,),
+    folders: tuple[str, ...] = (),
+    **environment: str,
+) -> list["subprocess.Popen[str]"]:
+    """Start a job of ``count`` processes of this script, as ``torchrun`` would.
+
+    Args:
+        count: of processes.
+        arguments: of the script.
+        program: what Python runs instead of this script.
+        folders: where each works; default all here.
+        environment: variables besides.
+    """
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
     shared |= {"GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
-            [sys.executable, __file__, *arguments],
+            [sys.executable, *program, *arguments],
+            cwd=folders[rank] if folders else None,
             env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
