@@ -8,7 +8,10 @@ from msd_edge.cli import common
 from msd_edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from msd_edge.benchmarks.results import Results
+    from msd_edge.benchmarks.devices.shell_model import ShellModel
+    from msd_edge.benchmarks.results import Results, ShellBench
+    from msd_edge.bundle.manifest import Variant
+    from msd_edge.bundle.reader import Bundle
 
 _WARMUP = 10
 _NOTE = (
@@ -33,7 +36,8 @@ def bench_shell(
     """Prove and time the TFLite files of a bundle on a phone with the user's ``benchmark_model``.
 
     Raises:
-        ConfigError: the device is no phone, a variant is none of TFLite, or the results exist.
+        ConfigError: the device is no phone, a variant is none of TFLite, the results exist, or another process is
+            benching into them.
         DeviceError: the phone does not answer, or the binary is not for it.
         ParityError: a file does not compute there what it computes here.
     """
@@ -41,11 +45,12 @@ def bench_shell(
     from msd_edge.benchmarks.devices.discover import connect
     from msd_edge.benchmarks.devices.phone import check_phone, describe_condition, read_condition, read_phone
     from msd_edge.benchmarks.devices.shell_model import ShellModel, check_binary
-    from msd_edge.benchmarks.results import Circumstances, Results, ShellBench
+    from msd_edge.benchmarks.results import Circumstances, Results
     from msd_edge.benchmarks.results_io import Raw, check_path, raw_path, write_results
     from msd_edge.bundle.android import folder_name
     from msd_edge.bundle.reader import read_bundle
-    from msd_edge.files import refuse_existing, write_text
+    from msd_edge.files import refuse_existing
+    from msd_edge.locks import hold
 
     if device == "cpu" or device.startswith("ssh:"):
         raise ConfigError(f"--device {device}: --benchmark-model is for phones.")
@@ -77,39 +82,52 @@ def bench_shell(
         )
     if dry_run:
         return
-    runner = ShellModel(adb, binary)
-    log = target.with_suffix(".log")
-    try:
-        with common.progress(0, "starting") as bar:
-            timed: list[ShellBench] = []
-            for variant in variants:
-                timed += runner.measure(opened, variant, threads, seconds, bar.note)
+    # Held before anything is measured, as `bench` without the binary does.
+    with hold(target, work="is benching into these results"):
+        refuse_existing(target, overwrite=overwrite)
+        runner = ShellModel(adb, binary)
+        log = target.with_suffix(".log")
+        timed = _time(runner, opened, variants, threads, seconds, log)
         after = read_condition(adb)
-    finally:
-        runner.close()
-        if runner.log:
-            write_text(log, "".join(runner.log))
-    created = datetime.now(UTC).isoformat(timespec="microseconds")
-    results = Results(
-        created=created,
-        bundle=opened.manifest.name,
-        manifest_sha256=opened.manifest_sha256,
-        classes=opened.manifest.classes,
-        data="random input, proven on golden images",
-        device=phone.device,
-        versions={"msd-edge": __version__, "benchmark_model": runner.sha256[:16]},
-        options={"device": folder_name(phone.device.name), "threads": threads, "seconds": seconds},
-        warmup=_WARMUP,
-        variants=(),
-        notes=(_NOTE, *notes),
-        circumstances=Circumstances(way="shell", burst=True, before=before, after=after, log=log.name),
-        shell=tuple(timed),
-    )
-    results = write_results(target, results, Raw(created=created, times={}, images=(), labels=(), answers={}))
+        created = datetime.now(UTC).isoformat(timespec="microseconds")
+        results = Results(
+            created=created,
+            bundle=opened.manifest.name,
+            manifest_sha256=opened.manifest_sha256,
+            classes=opened.manifest.classes,
+            data="random input, proven on golden images",
+            device=phone.device,
+            versions={"msd-edge": __version__, "benchmark_model": runner.sha256[:16]},
+            options={"device": folder_name(phone.device.name), "threads": threads, "seconds": seconds},
+            warmup=_WARMUP,
+            variants=(),
+            notes=(_NOTE, *notes),
+            circumstances=Circumstances(way="shell", burst=True, before=before, after=after, log=log.name),
+            shell=tuple(timed),
+        )
+        results = write_results(target, results, Raw(created=created, times={}, images=(), labels=(), answers={}))
     if as_json:
         common.say_json(results.model_dump(mode="json"))
     else:
         _say(results, target)
+
+
+def _time(
+    runner: "ShellModel", bundle: "Bundle", variants: "list[Variant]", threads: int, seconds: float, log: Path
+) -> "list[ShellBench]":
+    """Time all variants, and keep what was said there however it ends."""
+    from msd_edge.files import write_text
+
+    timed: list[ShellBench] = []
+    try:
+        with common.progress(0, "starting") as bar:
+            for variant in variants:
+                timed += runner.measure(bundle, variant, threads, seconds, bar.note)
+    finally:
+        runner.close()
+        if runner.log:
+            write_text(log, "".join(runner.log))
+    return timed
 
 
 def _say(results: "Results", target: Path) -> None:

@@ -21,6 +21,7 @@ from support.phone_fixture import start
 from msd_edge.benchmarks.results_io import read_raw, read_results
 from msd_edge.cli.app import run
 from msd_edge.errors import ConfigError
+from msd_edge.locks import hold
 
 QUICK = ["--seconds", "0", "--images", "12"]
 INT8 = ["--variant", "tflite-int8", *QUICK]
@@ -314,6 +315,8 @@ def test_a_phone_without_the_app_is_timed_from_its_shell(
 ) -> None:
     binary = write_benchmark_model(tmp_path / "benchmark_model")
     bench = ["bench", "b", "--device", "pixel", "--benchmark-model", str(binary), "--seconds", "0"]
+    with hold(Path("results/b-Pixel-8-shell.json"), work="is benching into these results"):
+        fails(capfd, [*bench, *INT8], 2, f"process {os.getpid()} on ")
     assert run([*bench, "--variant", "tflite-int8"]) == 0
     out = capfd.readouterr().out
     assert "Timed from the shell, file by file: no accuracy, no cascade." in out
