@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from msd_edge.benchmarks.kill_cases import CASES, COMMANDS, Case
+from msd_edge.benchmarks.kill_cases import COMMANDS, VARIANTS, Case, export_as, make_cases
 from msd_edge.benchmarks.kill_tries import Harness, Tally
 from msd_edge.cli import common
 from msd_edge.errors import ConfigError, MsdEdgeError
@@ -32,12 +32,16 @@ def main(
         int, typer.Option(min=0, help="Full disks and closed folders of each command, so many each.")
     ] = 10,
     command: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
+    variant: Annotated[
+        str, typer.Option(help=f"What export is killed at: {', '.join(VARIANTS)}.", show_default=True)
+    ] = VARIANTS[0],
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
 ) -> None:
     """Kill train, export, calibrate, bench and report at random moments, and check what is left."""
     if os.name != "posix" or not sys.platform.startswith("linux"):
         raise ConfigError("processes are looked for in /proc, which Linux alone has.")
     chosen = [common.choose("--command", name, COMMANDS) for name in command or COMMANDS]
+    every = make_cases(common.choose("--variant", variant, VARIANTS))
     columns = (
         "moments",
         "ended before",
@@ -53,11 +57,13 @@ def main(
     found: list[str] = []
     with tempfile.TemporaryDirectory(prefix="msd-edge-kill-") as name:
         harness = Harness(Path(name).resolve(), seed, common.say)
-        harness.prepare()
+        more = [] if variant == VARIANTS[0] else [(*export_as(variant), "--out", "bundles/more")]
+        harness.prepare(*more)
         for one in chosen:
-            cases = [case for case in CASES if case.command == one]
+            cases = [case for case in every if case.command == one]
             ways: list[tuple[str, int, Callable[[Case, Tally, int], None]]] = [
-                ("kill -9", moments, lambda case, tally, turn: harness.kill(case, tally, by_change=turn // 2 % 2 == 1)),
+                # Each case in turn; of its kills every other one by time, every other one by change.
+                ("kill -9", moments, lambda case, tally, turn: harness.kill(case, tally, by_change=turn % 4 in (1, 2))),
                 ("disk full", faults, lambda case, tally, _: harness.fill_disk(case, tally)),
                 ("no permission", faults, lambda case, tally, _: harness.close_folder(case, tally)),
             ]

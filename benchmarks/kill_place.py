@@ -1,11 +1,14 @@
 """A folder of its own for one try, and the process that command lines are forked from."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from msd_edge.benchmarks.devices.cpu import thread_variables
 from msd_edge.benchmarks.kill_checks import take_stock
 from msd_edge.benchmarks.kill_server import Request, describe
 from msd_edge.errors import MsdEdgeError
+
+_PATIENCE = 600.0
 
 
 class Server:
@@ -131,6 +136,48 @@ class Place:
         """Run a command line to its end."""
         began = time.monotonic()
         return self.end(self.start(arguments, name=name, kill_at=kill_at, largest=largest), began, name=name)
+
+    def halt(self, process: int) -> bool:
+        """Halt a command once it holds what it writes to, however slow the machine is; False if it ended before."""
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            held = _finds_lock(self.home)
+            if held:
+                os.kill(process, signal.SIGSTOP)
+            while (state := _read_state(process)) not in "TZ" and held:
+                time.sleep(0.001)
+            if state == "Z" or held:
+                return state == "T" and _finds_lock(self.home)
+            time.sleep(0.005)
+        return False
+
+    def set_writable(self, writable: bool) -> None:
+        """Give or take away permission to write to ``home`` and all that is in it."""
+        for path in _walk(self.home):
+            with contextlib.suppress(FileNotFoundError):  # a temporary file that has gone meanwhile
+                mode = path.stat().st_mode
+                path.chmod(mode | 0o200 if writable else mode & ~0o222)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield a folder and everything below it; what goes meanwhile is no error."""
+    yield folder
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent, name) for name in (*folders, *files))
+
+
+def _finds_lock(folder: Path) -> bool:
+    """Tell whether something in a folder is held: its holder has written down who it is."""
+    for path in _walk(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if path.name.endswith(".lock") and path.stat().st_size:
+                return True
+    return False
+
+
+def _read_state(process: int) -> str:
+    """Return the letter of a process's state: Z once it has ended, T while it is halted."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _read(log: Path) -> str:
