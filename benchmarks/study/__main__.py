@@ -1,5 +1,6 @@
 """``python -m msd_edge.benchmarks.study FILE.toml --out DIR``: run what is not done yet, then print the tables."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +9,14 @@ import typer
 from msd_edge.cli import common
 from msd_edge.errors import Interrupted
 from msd_edge.files import write_text
+from msd_edge.processors import usable_processors
+from msd_edge.training.config import ComputeConfig, Precision
+from msd_edge.training.distributed import read_place
 
-from .cells import cells_of, read_result, run_cell
-from .settings import read_study
+from .cells import Running, Step, cells_of, read_result
+from .settings import Cell, Study, read_study
 from .table import draw_tables, summarise_cells
+from .work import start_workers, wait_for, work
 
 
 def main(
@@ -19,28 +24,55 @@ def main(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = Path("study"),
     draw: Annotated[bool, typer.Option("--draw", help="Draw what is there; run nothing.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many cells.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the cells.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="As for train; auto measures anew for every cell.")] = "auto",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the runs, not their results alone.")] = False,
+    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
 ) -> None:
-    """Run a study; stop it at any moment, start it again, and it goes on."""
+    """Run a study; stop it at any moment, start it again, and it goes on.
+
+    Processes of the same command share the work, whoever starts them: --jobs, torchrun, or you on another machine that
+    sees the same folder.
+    """
     study = read_study(file)
-    results: list[dict[str, Any]] = []
-    ran = 0
-    for cell in cells_of(study, out):
-        result = read_result(study, cell, out)
-        if result is None:
-            if draw or ran == limit:
-                break
-            with common.progress(0, cell.name) as bar:
-                try:
-                    result = run_cell(study, cell, out, lambda text, name=cell.name: bar.note(f"{name}: {text}"))  # type: ignore[misc]
-                except KeyboardInterrupt:
-                    raise Interrupted("stopped; the same command goes on where it was.") from None
-            ran += 1
-            reached = " / ".join(f"{100 * value:.2f}" for value in result.get("test", result["calibration"]))
-            common.say(f"{cell.name}: {reached} % in {result['seconds']:.0f} s")
-        results.append(result)
-    table = draw_tables(summarise_cells(results, study.baseline), study.baseline)
+    place = read_place()
+    try:
+        if draw:
+            pass
+        elif jobs > 1:
+            options = ["--precision", precision, *(["--keep"] if keep else []), "--worker"]
+            wait_for(start_workers([str(file), "--out", str(out), *options], jobs, max(1, usable_processors() // jobs)))
+        else:
+            _choose_card(place.local)
+            running = Running(ComputeConfig(device="auto", precision=precision), keep)
+            work(study, out, running, _show, limit)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on where it was.") from None
+    if worker or place.rank:
+        return
+    table = _draw(study, out)
     common.say(table)
     write_text(out / "table.md", table)
+
+
+def _choose_card(number: int) -> None:
+    """Spread the processes of one host over its GPUs."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def _show(cell: Cell, run: Callable[[Step], dict[str, Any]]) -> None:
+    with common.progress(0, cell.name) as bar:
+        result = run(lambda text: bar.note(f"{cell.name}: {text}"))
+    reached = " / ".join(f"{100 * value:.2f}" for value in result.get("test", result["calibration"]))
+    common.say(f"{cell.name}: {reached} % in {result['seconds']:.0f} s")
+
+
+def _draw(study: Study, out: Path) -> str:
+    results = [result for cell in cells_of(study, out) if (result := read_result(study, cell, out)) is not None]
+    return draw_tables(summarise_cells(results, study.baseline), study.baseline)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,58 @@
-"""Runs the cells of a study, one after the other; what is done is kept in a small file each."""
+"""The cells of a study: which are known by now, and how one is run; what is done is kept in a small file each."""
 
+import functools
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from msd_edge.benchmarks.environment import describe_system, read_cores, read_processor
+from msd_edge.data.batches import Feeder
 from msd_edge.data.config import DataConfig
+from msd_edge.data.dataset import Dataset
 from msd_edge.data.load import load_dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import ConfigError, DataError, MsdEdgeError
 from msd_edge.files import read_json, write_json
+from msd_edge.locks import hold
 from msd_edge.training import setup
 from msd_edge.training.config import ComputeConfig
 from msd_edge.training.evaluate import collect_logits
+from msd_edge.training.methods import LossConfig
 from msd_edge.training.run import RunFolder, load_trained
 
-from .settings import Cell, Study, combinations, fingerprint, make_loss, make_optim, pairs
+from .settings import Cell, DataSetting, Study, combinations, fingerprint, make_loss, make_optim, pairs
 
 Step = Callable[[str], None]
 
 
-def cells_of(study: Study, out: Path) -> Iterator[Cell]:
-    """Yield the cells that are to be run, in order: a method's trials, then, with what won, its seeds.
+class CellHeld(MsdEdgeError):
+    """Another process runs this cell."""
 
-    The order matters: what a method's cells look like is known when its trials are done.
+
+@dataclass(frozen=True)
+class Running:
+    """How cells are run, which decides nothing about them.
+
+    Attributes:
+        compute: device and precision.
+        keep: leave the runs of the table's cells where they are.
+    """
+
+    compute: ComputeConfig
+    keep: bool = False
+
+
+def cells_of(study: Study, out: Path) -> Iterator[Cell]:
+    """Yield the cells that are known by now: a method's trials, then, with what won, its seeds.
+
+    What a method's seeds look like is known when its trials are done; until then they are left out.
     """
     for data, network, method in pairs(study):
         trials = list(combinations(study.methods[method]))
@@ -35,21 +60,21 @@ def cells_of(study: Study, out: Path) -> Iterator[Cell]:
             Cell(network, data, method, study.search_seed, make_loss(study, method, values), number)
             for number, values in enumerate(trials)
         ]
+        loss: LossConfig | None = tried[0].loss
         if len(tried) > 1:
             yield from tried
-            loss = max(tried, key=lambda cell: _score(read_result(study, cell, out))).loss
-        else:
-            loss = tried[0].loss
+            loss = _choose(study, tried, out)
+        if loss is None:
+            continue
         for seed in study.seeds:
             yield Cell(network, data, method, seed, loss)
 
 
-def _score(result: dict[str, Any] | None) -> float:
-    """Return what a trial is judged by: the mean of all exits on the calibration split, at its best epoch."""
-    if result is None:
-        raise ConfigError("a trial has no result yet")
-    found: float = float(np.mean(result["calibration"]))
-    return found
+def _choose(study: Study, tried: list[Cell], out: Path) -> LossConfig | None:
+    """Return what won, by the mean of all exits on the calibration split at its best epoch; None: not all are done."""
+    results = [read_result(study, cell, out) for cell in tried]
+    scores = [float(np.mean(result["calibration"])) for result in results if result is not None]
+    return tried[int(np.argmax(scores))].loss if len(scores) == len(tried) else None
 
 
 def result_path(cell: Cell, out: Path) -> Path:
@@ -74,7 +99,7 @@ def read_result(study: Study, cell: Cell, out: Path) -> dict[str, Any] | None:
     return result
 
 
-def run_cell(study: Study, cell: Cell, out: Path, step: Step) -> dict[str, Any]:
+def run_cell(study: Study, cell: Cell, out: Path, step: Step, running: Running) -> dict[str, Any]:
     """Train a cell, or go on with it, and measure it once; a trial never sees the test split.
 
     Args:
@@ -82,12 +107,22 @@ def run_cell(study: Study, cell: Cell, out: Path, step: Step) -> dict[str, Any]:
         cell: which one.
         out: the study's folder.
         step: told what is going on.
+        running: how.
 
     Returns:
         What its file holds: accuracies of every exit, costs, times, where it ran.
+
+    Raises:
+        CellHeld: another process is at it.
     """
+    path = result_path(cell, out)
+    with hold(path, work="is running this cell", error=CellHeld):
+        return read_result(study, cell, out) or _run(study, cell, out, step, running)
+
+
+def _run(study: Study, cell: Cell, out: Path, step: Step, running: Running) -> dict[str, Any]:
     folder = RunFolder(out / "runs" / cell.name)
-    plan = _plan(study, cell, out, folder)
+    plan = _plan(study, cell, out, folder, running)
     with folder.lock():
         trainer, info, _ = setup.start_trainer(plan)
         total = info.config.optim.all_epochs
@@ -110,28 +145,35 @@ def run_cell(study: Study, cell: Cell, out: Path, step: Step) -> dict[str, Any]:
         "macs": [cost.chain_macs for cost in plan.costs],
         "exit_macs": [cost.macs for cost in plan.costs],
         "parameters": plan.costs[-1].parameters,
-        "machine": f"{read_processor().name}, {read_cores().allowed:g} cores, {describe_system()}",
+        "machine": describe_machine(trainer.device),
+        "precision": info.config.compute.precision,
         "versions": info.versions,
     }
     if cell.trial is None:
         step("reading the test images")
-        from msd_edge.data.batches import Feeder
-
         test = plan.dataset.test
-        logits = collect_logits(network, Feeder(test, trainer.device), len(test))
+        logits = collect_logits(network.to(trainer.device), Feeder(test, trainer.device), len(test))
         result["test"] = [float(value) for value in (logits.argmax(-1) == test.labels[:, None]).mean(axis=0)]
         result["test_images"] = len(test)
     write_json(result_path(cell, out), result)
-    shutil.rmtree(folder.path)
+    if cell.trial is not None or not running.keep:
+        shutil.rmtree(folder.path)
     return result
 
 
-def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder) -> setup.Plan:
+def describe_machine(device: torch.device) -> str:
+    """Return GPU, processor, its cores and the system, as a table names them."""
+    card = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
+    return f"{card}{read_processor().name}, {read_cores().allowed:g} cores, {describe_system()}"
+
+
+def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder, running: Running) -> setup.Plan:
     if (folder.path / "run.json").is_file():
         return setup.plan_resume(folder)
     network = study.networks[cell.network]
+    source = _find_data(study, cell.data, out)
     options = setup.TrainOptions(
-        data=DataConfig(source=_find_data(study, cell.data, out)),
+        data=DataConfig(source=source),
         arch=network.arch,
         arch_options=network.arch_options,
         width=network.width,
@@ -142,13 +184,18 @@ def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder) -> setup.Plan:
         branch_interval=None,
         loss=cell.loss,
         optim=make_optim(study, cell.data),
-        compute=ComputeConfig(),
+        compute=running.compute,
         pad=None,
-        flip=None,
+        flip=study.data[cell.data].flip,
         cutout=0,
         seed=cell.seed,
     )
-    return setup.plan_run(options, folder.path)
+    return setup.plan_run(options, folder.path, dataset=_load(source))
+
+
+@functools.lru_cache(maxsize=3)
+def _load(source: str) -> Dataset:
+    return load_dataset(DataConfig(source=source))
 
 
 def _find_data(study: Study, name: str, out: Path) -> str:
@@ -159,8 +206,13 @@ def _find_data(study: Study, name: str, out: Path) -> str:
     if setting.images_per_class is None:
         return source
     part = out / "data" / f"{name}-{setting.images_per_class}.npz"
-    if part.is_file():
-        return str(part.resolve())
+    if not part.is_file():
+        _write_part(setting, source, part)
+    return str(part.resolve())
+
+
+def _write_part(setting: DataSetting, source: str, part: Path) -> None:
+    assert setting.images_per_class is not None
     whole = load_dataset(DataConfig(source=source, calibration_share=0.001))
     count = setting.images_per_class * len(whole.classes)
     if np.bincount(whole.train.labels).min() < setting.images_per_class:
@@ -168,7 +220,7 @@ def _find_data(study: Study, name: str, out: Path) -> str:
     chosen = select_images(whole.train.labels, count)
     every = np.arange(len(whole.test))
     part.parent.mkdir(parents=True, exist_ok=True)
-    beside = part.with_suffix(".partial.npz")
+    beside = part.with_suffix(f".partial-{os.getpid()}.npz")  # other processes may be at the same
     np.savez(
         beside,
         x_train=whole.train.read(chosen),
@@ -177,4 +229,3 @@ def _find_data(study: Study, name: str, out: Path) -> str:
         y_test=whole.test.labels,
     )
     beside.replace(part)
-    return str(part.resolve())

@@ -42,12 +42,14 @@ class DataSetting(Model):
         source: as for ``train --data``.
         images_per_class: of the training images; None: all.
         optim: what differs from the study's own.
+        flip: as for ``train --flip``; None: as it suits the data.
         methods: what is compared here; None: all.
     """
 
     source: str
     images_per_class: Annotated[int, Field(ge=1)] | None = None
     optim: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    flip: bool | None = None
     methods: tuple[Name, ...] | None = None
 
 

@@ -95,15 +95,21 @@ class Plan:
     world: World = ALONE
 
 
-def plan_run(options: TrainOptions, folder: Path, world: World = ALONE) -> Plan:
+def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset: Dataset | None = None) -> Plan:
     """Load the data and resolve the configuration of a new run. Nothing is written yet.
+
+    Args:
+        options: what was chosen.
+        folder: where the run goes.
+        world: the processes that train it.
+        dataset: what ``options.data`` loads, where that is loaded already.
 
     Raises:
         DataError, ModelError, ConfigError: as the parts do.
     """
     _check_processes(world, options.optim, options.compute)
     device = world.place(pick_device(options.compute.device))
-    dataset = load_dataset(options.data)
+    dataset = dataset or load_dataset(options.data)
     height, width, channels = dataset.image_shape
     weights = _read_weights(options, len(dataset.classes), channels)
     mean, std = _choose_normalization(options, weights, dataset)

@@ -21,11 +21,13 @@ from msd_edge.training.distributed import ALONE, World
 from msd_edge.training.evaluate import count_correct
 from msd_edge.training.int8 import Int8Arithmetic
 from msd_edge.training.methods import FEATURE_METHODS, Terms, compute_loss
+from msd_edge.training.recorded import RecordedStep, release
 from msd_edge.training.run import RunFolder, load_weights, make_network
 from msd_edge.training.schedule import fine_tuning_rate, learning_rate
 
 _MIX = 0x9E3779B97F4A7C15
 _ADAPTER = "adapter"
+_VALIDATED = 256
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Trainer:
         needed = config.loss.method in FEATURE_METHODS
         self.adapters = adapters.to(self.device) if needed and (adapters := make_adapters(self.network)) else None
         self.optimizer = _make_optimizer([self.network, *([self.adapters] if self.adapters else [])], config)
+        self.recorded = self._make_recorded()
         self.average: dict[str, Tensor] | None = None
         self.restart_average()
         self.training = Feeder(dataset.train, self.device, config.compute.workers, world.shard)
@@ -207,6 +210,15 @@ class Trainer:
 
         return step
 
+    def _make_recorded(self) -> RecordedStep | None:
+        """Return what records steps, where nothing in a step waits for the processor or another process."""
+        config = self.config
+        if self.device.type != "cuda" or self.world.size > 1:
+            return None
+        if config.compute.compile or config.loss.method == "annealed":
+            return None
+        return RecordedStep([parameter for _, parameter in self._named_parameters()])
+
     @property
     def _int8(self) -> bool:
         """Whether this epoch is one of those in int8 arithmetic."""
@@ -232,14 +244,11 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             changed = augment(images, self.augmentation, generator, whole=whole, shard=self.world.shard)
-            terms = self._loss(changed, labels, progress, dtype)
-            self.optimizer.zero_grad()
-            self.world.weigh(terms.total, whole).backward()  # type: ignore[no-untyped-call]
-            self.world.add_gradients(parameter for _, parameter in self._named_parameters())
+            terms = self._differentiate(changed, labels, progress, dtype, whole)
             self.optimizer.step()
             self.tau = terms.tau
             self._update_average()
-            scalars = torch.stack([terms.total.detach(), terms.distillation, terms.features])
+            scalars = torch.stack([terms.total, terms.distillation, terms.features])
             sums += self.world.weigh(torch.cat([scalars, terms.labels]), whole)
             on_step(self.epoch + 1, step + 1, self.steps)
         self.world.add(sums)
@@ -283,6 +292,22 @@ class Trainer:
         number -= config.epochs * self.steps
         return fine_tuning_rate(config.lr * config.qat_lr, number, config.qat_epochs * self.steps)
 
+    def _differentiate(self, images: Tensor, labels: Tensor, progress: float, dtype: torch.dtype, whole: int) -> Terms:
+        """Compute the loss of this process's part of a batch of ``whole`` images, and the gradients of the batch's."""
+
+        def compute(images: Tensor, labels: Tensor) -> Terms:
+            self.optimizer.zero_grad()
+            terms = self._loss(images, labels, progress, dtype)
+            self.world.weigh(terms.total, whole).backward()  # type: ignore[no-untyped-call]
+            return release(terms)
+
+        if self.recorded is not None and not self._int8:
+            moving = progress if self.config.loss.method in FEATURE_METHODS else 0.0
+            return self.recorded.run((moving, dtype), compute, images, labels)
+        terms = compute(images, labels)
+        self.world.add_gradients(parameter for _, parameter in self._named_parameters())
+        return terms
+
     def _loss(self, images: Tensor, labels: Tensor, progress: float, dtype: torch.dtype) -> Terms:
         images = images.to(torch.float32, memory_format=self.layout)
         if self._int8:
@@ -322,12 +347,13 @@ class Trainer:
     def _update_average(self) -> None:
         if self.average is None:
             return
-        decay = self.config.optim.ema
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
-            else:
-                self.average[name].copy_(value)
+        state = self.network.state_dict()
+        moving = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_(  # one launch on a GPU
+            [self.average[name] for name in moving], [state[name] for name in moving], 1 - self.config.optim.ema
+        )
+        for name in state.keys() - set(moving):
+            self.average[name].copy_(state[name])
 
     def _validate(self) -> tuple[float, ...]:
         kept = _copy_state(self.network) if self.average is not None else None
@@ -337,6 +363,7 @@ class Trainer:
             self.network,
             self.validation,
             self.validation_size,
+            batch_size=_VALIDATED if self.device.type == "cpu" else 8 * _VALIDATED,
             dtype=self.dtype,
             int8=self._int8,
             world=self.world,
@@ -383,7 +410,11 @@ def _make_optimizer(modules: Sequence[nn.Module], config: TrainConfig) -> torch.
     plain = [p for p in parameters if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.SGD(
-        groups, lr=config.optim.lr, momentum=config.optim.momentum, nesterov=config.optim.momentum > 0
+        groups,
+        lr=config.optim.lr,
+        momentum=config.optim.momentum,
+        nesterov=config.optim.momentum > 0,
+        fused=config.compute.device == "cuda",
     )
 
 

@@ -1,6 +1,9 @@
 """A study through its command: cells are run once, kept, and a stopped one goes on; tables come from the files."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +11,12 @@ import pytest
 from scipy import stats
 
 from msd_edge.benchmarks.study import __main__ as program
+from msd_edge.benchmarks.study import work
 from msd_edge.benchmarks.study.cells import cells_of, read_result, result_path
 from msd_edge.benchmarks.study.settings import read_study
 from msd_edge.benchmarks.study.table import draw_tables, paired_test, summarise_cells
 from msd_edge.errors import ConfigError, DataError, Interrupted
+from msd_edge.locks import hold
 
 STUDY = """
 baseline = "joint"
@@ -62,18 +67,18 @@ def test_cells_run_once_and_a_stopped_one_goes_on(
 ) -> None:
     out = Path("out")
     stop = {"after": 3}
-    real = program.run_cell
+    real = work.run_cell
 
-    def stopped(study: object, cell: object, folder: object, step: object) -> object:
+    def stopped(study: object, cell: object, folder: object, step: object, running: object) -> object:
         def count(text: str) -> None:
             stop["after"] -= 1
             if not stop["after"]:
                 raise KeyboardInterrupt
             step(text)  # type: ignore[operator]
 
-        return real(study, cell, folder, count)  # type: ignore[arg-type]
+        return real(study, cell, folder, count, running)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(program, "run_cell", stopped)
+    monkeypatch.setattr(work, "run_cell", stopped)
     with pytest.raises(Interrupted):
         program.main(file, out)
     assert not list(out.glob("cells/*.json"))
@@ -100,6 +105,42 @@ def test_cells_run_once_and_a_stopped_one_goes_on(
     assert (out / "table.md").read_text() in printed
 
 
+def test_a_cell_that_another_process_runs_is_left_to_it(file: Path) -> None:
+    out = Path("out")
+    study = read_study(file)
+    first, second, *_ = cells_of(study, out)
+    with hold(result_path(first, out), work="is running this cell"):
+        program.main(file, out, limit=1)
+    assert [path.stem for path in out.glob("cells/*")] == [second.name]
+
+
+def test_what_is_compared_decides_nothing_about_a_cell(file: Path) -> None:
+    out = Path("out")
+    program.main(file, out, limit=1)
+    text = file.read_text().replace("images_per_class = 30", 'images_per_class = 30\nmethods = ["joint"]')
+    file.write_text(text.replace("seeds = [0, 1]", "seeds = [0]"))
+    program.main(file, out)
+    assert len(list(out.glob("cells/*"))) == 2  # joint with both networks, one of them run before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("starter", [["--jobs", "2"], None])
+def test_processes_share_the_cells(file: Path, starter: list[str] | None) -> None:
+    text = file.read_text()
+    file.write_text(text.replace("epochs = 2", "epochs = 1"))
+    start = [sys.executable, "-m"]
+    if starter is None:
+        start += ["torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    command = [*start, "msd_edge.benchmarks.study", str(file), "--out", "out", "--keep", *(starter or [])]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=alone, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if " % in " in line]
+    assert len(lines) == len(set(lines)) == len(list(Path("out/cells").glob("*.json"))) == 8
+    assert done.stdout.count("### stripes, small") == 1
+    assert len(list(Path("out/runs").iterdir())) == 6  # trials are not kept
+
+
 def test_results_of_other_settings_are_not_taken(file: Path) -> None:
     out = Path("out")
     program.main(file, out, limit=1)
@@ -122,6 +163,7 @@ def test_results_of_other_settings_are_not_taken(file: Path) -> None:
         ("[0.1, 0.5]", "[0.1, 5]", "methods.msd: alpha"),
         ("epochs = 2", "epochs = 0", "epochs"),
         ('methods = ["joint"]', 'methods = ["joynt"]', "joynt is none of its methods"),
+        ("images_per_class = 30", 'methods = ["joynt"]', "data.stripes: joynt is none of its methods"),
         ("seeds", "seeds = ", "cannot be read as TOML"),
         ("[networks.small]", '[networks."../up"]', "networks"),
     ],

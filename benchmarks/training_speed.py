@@ -1,0 +1,189 @@
+"""``python -m msd_edge.benchmarks.training_speed``: training's images a second, held against the plain loop's.
+
+The plain loop is what one writes first: torchvision's transforms on Pillow images in a DataLoader, float32, NCHW. The
+same on our batches (images in memory, augmentation of whole batches) says how much of the difference is the data's. All
+train the same network with the same loss, an epoch each in turn.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import transforms
+
+from msd_edge.benchmarks.study.cells import describe_machine
+from msd_edge.cli import common
+from msd_edge.data.augment import Augmentation, augment
+from msd_edge.data.batches import Feeder, epoch_order
+from msd_edge.data.config import DataConfig
+from msd_edge.data.dataset import Dataset, MemorySet
+from msd_edge.data.load import load_dataset
+from msd_edge.data.select import select_images
+from msd_edge.models.build import build_network
+from msd_edge.processors import usable_processors
+from msd_edge.training import setup
+from msd_edge.training.config import ComputeConfig, OptimConfig, TrainConfig
+from msd_edge.training.methods import LossConfig, compute_loss
+from msd_edge.training.trainer import EpochReport
+
+
+class _Pictures(TorchDataset[tuple[Tensor, int]]):
+    """One image at a time, as torchvision's own data sets give them."""
+
+    def __init__(self, split: MemorySet, config: TrainConfig) -> None:
+        self.split = split
+        side = split.images.shape[1]
+        fill = round(config.network.mean[0])
+        steps = [transforms.RandomCrop(side, padding=config.augment.pad, fill=fill)]
+        steps += [transforms.RandomHorizontalFlip()] if config.augment.flip else []
+        self.transform = transforms.Compose([*steps, transforms.PILToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self.split.images[index]
+        picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+        return self.transform(picture), int(self.split.labels[index])
+
+
+@dataclass(frozen=True)
+class PlainLoop:
+    """A training loop in float32 and NCHW over batches of images (batch, C, H, W) uint8 and labels."""
+
+    config: TrainConfig
+    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+
+    def start(self) -> Callable[[int], float]:
+        """Return a function that trains an epoch and returns its images a second."""
+        device = torch.device(self.config.compute.device)
+        torch.manual_seed(self.config.seed)
+        network = build_network(self.config.network).to(device).train()
+        optim = self.config.optim
+        optimizer = torch.optim.SGD(
+            network.parameters(), optim.lr, optim.momentum, weight_decay=optim.weight_decay, nesterov=True
+        )
+
+        def epoch(number: int) -> float:
+            start, seen = time.perf_counter(), 0
+            for batch in self.batches(number):
+                images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+                logits, features = network.forward_features(images.float().contiguous())
+                loss = self.config.loss
+                terms = compute_loss(loss, logits, features, labels, progress=0.0, tau=loss.tau)
+                optimizer.zero_grad()
+                terms.total.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                seen += len(labels)
+            terms.total.item()  # a GPU is behind
+            return seen / (time.perf_counter() - start)
+
+        return epoch
+
+
+def _loop_with_loader(split: MemorySet, config: TrainConfig) -> PlainLoop:
+    loader = DataLoader(
+        _Pictures(split, config),
+        config.optim.batch_size,
+        shuffle=True,
+        num_workers=usable_processors(),
+        persistent_workers=True,
+        pin_memory=config.compute.device == "cuda",
+    )
+    return PlainLoop(config, lambda _: loader)
+
+
+def _loop_in_memory(split: MemorySet, config: TrainConfig) -> PlainLoop:
+    feeder = Feeder(split, torch.device(config.compute.device))
+    augmentation = Augmentation(config.augment.pad, config.augment.flip, 0, (round(config.network.mean[0]),))
+
+    def batches(number: int) -> Iterable[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(number)
+        order = epoch_order(len(split), config.seed, number)
+        for images, labels in feeder.batches(order, config.optim.batch_size):
+            yield augment(images, augmentation, generator), labels
+
+    return PlainLoop(config, batches)
+
+
+def _take(dataset: Dataset, count: int | None) -> Dataset:
+    assert isinstance(dataset.train, MemorySet)
+    if count is None or count >= len(dataset.train):
+        return dataset
+    return replace(dataset, train=dataset.train.select(np.sort(select_images(dataset.train.labels, count))))
+
+
+def main(
+    data: Annotated[str, typer.Option(help="As for train.")] = "digits",
+    arch: Annotated[str, typer.Option(help="As for train.")] = "resnet20",
+    width: Annotated[int | None, typer.Option(help="As for train.")] = None,
+    batch_size: Annotated[int, typer.Option(help="As for train.")] = 128,
+    images: Annotated[int | None, typer.Option(help="Training images to use; none: all.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Epochs of each, after one that is not counted.")] = 5,
+) -> None:
+    """Train epochs of ours and of the plain loops in turn, and print their speeds and the ratios."""
+    dataset = _take(load_dataset(DataConfig(source=data)), images)
+    options = setup.TrainOptions(
+        data=DataConfig(source=data),
+        arch=arch,
+        arch_options={},
+        width=width,
+        exits=3,
+        exits_at=None,
+        branch="sampled",
+        branch_width=1.0,
+        branch_interval=None,
+        loss=LossConfig(method="joint"),
+        optim=OptimConfig(epochs=rounds + 1, batch_size=batch_size),
+        compute=ComputeConfig(device="auto"),
+        pad=None,
+        flip=None,
+        cutout=0,
+        seed=0,
+    )
+    with tempfile.TemporaryDirectory() as place:
+        plan = setup.plan_run(options, Path(place) / "run", dataset=dataset)
+        trainer, info, reason = setup.start_trainer(plan)
+        split = dataset.train
+        assert isinstance(split, MemorySet)
+        others = {
+            "plain loop, images in memory": _loop_in_memory(split, info.config).start(),
+            "plain loop, data loader": _loop_with_loader(split, info.config).start(),
+        }
+        speeds: dict[str, list[float]] = {"msd-edge": [], **{name: [] for name in others}}
+
+        def take_turns(report: EpochReport) -> None:
+            speeds["msd-edge"].append(report.speed)
+            for name, epoch in others.items():
+                speeds[name].append(epoch(report.epoch))
+
+        trainer.train(take_turns, lambda epoch, step, steps: None)
+    plain = speeds["plain loop, data loader"][1:]
+    common.say(f"{describe_machine(trainer.device)}, torch {torch.__version__}")
+    common.say(f"{info.config.compute.precision}: {reason}")
+    common.table(
+        [f"{arch}, {len(split)} images, batches of {batch_size}", "images/s", "lowest", "ratio"],
+        [
+            [name, f"{median(found[1:]):.0f}", f"{min(found[1:]):.0f}", f"{_ratio(found[1:], plain):.2f}"]
+            for name, found in speeds.items()
+        ],
+    )
+
+
+def _ratio(found: list[float], plain: list[float]) -> float:
+    return median(a / b for a, b in zip(found, plain, strict=True))
+
+
+if __name__ == "__main__":
+    common.run_script(main)
