@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from msd_edge.bundle.choices import closest, suggest
+from msd_edge.cli.presets import PRESETS
 from msd_edge.errors import ConfigError, MsdEdgeError, RuntimeUnavailable
 from msd_edge.training.distributed import ALONE, World
 
@@ -190,12 +191,21 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     defaults: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name not in known or name in ("config", "verbose"):
+        if name not in known or name in ("config", "preset", "verbose"):
             options = [parameter.replace("_", "-") for parameter in known]
             raise ConfigError(f"{path}: {key}: `{context.info_name}` has no such option{suggest(key, options) or '.'}")
         defaults[known[name]] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
+
+
+def _take_preset(context: typer.Context, name: str | None) -> str | None:
+    """Make a recipe's values the defaults of this verb's options; a configuration file's go before them."""
+    if name is None:
+        return None
+    values = PRESETS[choose("--preset", name, PRESETS)]
+    context.default_map = {**values, **(context.default_map or {})}
+    return name
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -280,6 +290,12 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config", callback=_load_config, is_eager=True, metavar="FILE", help="TOML or JSON file with option values."
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preset", callback=_take_preset, is_eager=True, metavar="NAME", help=f"A recipe: {', '.join(PRESETS)}."
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

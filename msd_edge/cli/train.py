@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from msd_edge.cli import common
-from msd_edge.cli.common import ConfigOption, OverwriteOption, SeedOption, VerboseOption
+from msd_edge.cli.common import ConfigOption, OverwriteOption, PresetOption, SeedOption, VerboseOption
 from msd_edge.cli.network import print_costs, warn_of
 from msd_edge.cli.together import together
 from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError, PeerLost
@@ -34,6 +34,8 @@ Examples:
   msd-edge train --data cifar10 --arch timm:mobilenetv3_small_100 --exits-at blocks.2,blocks.4 --branch separable
 
   msd-edge train --data photos/ --arch my_net.py:build --weights my_net.safetensors --freeze-trunk --exits 4
+
+  msd-edge train --data cifar10 --preset fast --width 32
 
   msd-edge train --resume
 
@@ -86,6 +88,7 @@ def train(
         str | None, typer.Option(help="Normalization in pixels, one value or one per channel; default the data's.")
     ] = None,
     std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
+    preset: PresetOption = None,
     method: Annotated[
         str, typer.Option(help="msd, msd-better, joint, last-teacher, annealed, ensemble or single.")
     ] = "msd",
@@ -141,7 +144,7 @@ def train(
     verbose: VerboseOption = False,
 ) -> None:
     """Train a multi-exit network."""
-    del verbose
+    del verbose, preset
     if list_archs:
         from msd_edge.models.archs import outline
 

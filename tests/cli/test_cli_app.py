@@ -112,8 +112,23 @@ def test_a_configuration_file_sets_defaults_that_options_override(
 
 
 @pytest.mark.parametrize(
+    "order", [["--preset", "fast", "--config", "c.toml"], ["--config", "c.toml", "--preset", "fast"]]
+)
+def test_a_preset_is_below_a_file_and_a_file_below_options(
+    order: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.toml").write_text("epochs = 7\nlr = 0.25\n")
+    assert run(["train", *order.split(), "--epochs", "2", "--width", "8", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "airbench, exits at 1:2" in printed
+    assert "2 epochs · batch 256 · lr 0.25 one-cycle" in printed
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("preset = 'fast'", "preset: `train` has no such option"),
         ("epcohs = 3", "epcohs: `train` has no such option; did you mean epochs?"),
         ("epochs = 'many'", "--epochs"),
         ("epochs = ", "no valid TOML"),
