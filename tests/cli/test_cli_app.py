@@ -111,9 +111,7 @@ def test_a_configuration_file_sets_defaults_that_options_override(
     assert "2 epochs" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "order", [["--preset", "fast", "--config", "c.toml"], ["--config", "c.toml", "--preset", "fast"]]
-)
+@pytest.mark.parametrize("order", ["--preset fast --config c.toml", "--config c.toml --preset fast"])
 def test_a_preset_is_below_a_file_and_a_file_below_options(
     order: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
