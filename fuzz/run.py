@@ -29,6 +29,7 @@ from fuzz.mutation import mutate  # noqa: E402
 from fuzz.targets import CORPUS, Run, Target, all_targets  # noqa: E402
 
 _BIGGEST = 1 << 16
+_LONGEST = 1800  # seconds for one input, wide since a busy machine may halt the process
 _MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
 
 # What the targets import: all at once and before the first fork, so that it is instrumented once.
@@ -138,7 +139,13 @@ def _guided(target: Target, runs: int, seed: int, place: Path) -> None:
             changed = mutate(data, rng, seeds) if rng.random() < 0.5 else bytes(atheris.Mutate(data, most))
             return changed[:most]
 
-        options = (f"-seed={seed}", f"-max_len={_BIGGEST}", "-rss_limit_mb=8000", "-timeout=300", "-verbosity=0")
+        options = (
+            f"-seed={seed}",
+            f"-max_len={_BIGGEST}",
+            "-rss_limit_mb=8000",
+            f"-timeout={_LONGEST}",
+            "-verbosity=0",
+        )
         folders = (str(place / "corpus"), str(CORPUS / target.name))
         atheris.Setup(["fuzz", *options, f"-artifact_prefix={place}/", *folders], one, custom_mutator=change)
         atheris.Fuzz()

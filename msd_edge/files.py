@@ -96,6 +96,8 @@ def parse_json(text: str | bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("it nests too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is no text") from None
 
 
 def read_json(path: Path, *, what: str, error: type[MsdEdgeError], limit: int = 64 << 20) -> Any:
