@@ -5,6 +5,7 @@
 #   scripts/wheels.sh --light   one Python (that of .venv), both resolutions: for every change
 #
 # PYTHONS="3.11 3.13" names other versions; one that is not installed is left out with a word. Needs the package index.
+# Exit codes: 1 something failed, 3 the package index cannot be reached.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 start=$(date +%s)
@@ -14,8 +15,19 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export UV_NO_PROGRESS=1 ORT_DISABLE_TELEMETRY=1
 
+get() { # get ARGUMENTS...: run uv; what is wrong with the package index or the way there says nothing about the wheel
+  local said
+  if said="$("$uv" "$@" 2>&1)"; then return 0; fi
+  echo "$said" >&2
+  if echo "$said" | grep -qiE 'failed to fetch|failed to download|error sending request|dns error|timed out|connect|status (server|client) error'; then
+    echo "wheels.sh: the package index cannot be reached, so the wheel was NOT used here." >&2
+    exit 3
+  fi
+  exit 1
+}
+
 # The sdist first, then the wheel from it: what the sdist lacks, the wheel lacks.
-"$uv" build --quiet --python "$venv/bin/python" --out-dir "$work/dist" .
+get build --quiet --python "$venv/bin/python" --out-dir "$work/dist" .
 wheel="$(ls "$work"/dist/*.whl)"
 "$venv/bin/python" scripts/check_wheel.py "$wheel" "$(ls "$work"/dist/*.tar.gz)"
 
@@ -40,7 +52,7 @@ use() { # use VERSION PYTHON RESOLUTION: install the wheel alone, predict, then 
   echo "== Python $version, $resolution versions"
   "$uv" venv --quiet --python "$python" "$place"
   # What the wheel needs is named directly, since the lowest of what that needs in turn was never meant to work.
-  "$uv" pip install --quiet --python "$place/bin/python" --only-binary :all: --resolution "$resolution" --requirements pyproject.toml
+  get pip install --quiet --python "$place/bin/python" --only-binary :all: --resolution "$resolution" --requirements pyproject.toml
   "$uv" pip install --quiet --python "$place/bin/python" --no-deps "$wheel"
   "$uv" pip check --quiet --python "$place/bin/python"
   "$uv" pip list --python "$place/bin/python" 2>/dev/null | grep -iE '^(numpy|pillow|pydantic|typer|ai-edge-litert) ' |
@@ -60,7 +72,7 @@ use() { # use VERSION PYTHON RESOLUTION: install the wheel alone, predict, then 
   )
   # The tests stand outside the package; they need a few tools to make their files. The schema is published with one
   # version of pydantic, whose wording it has.
-  "$uv" pip install --quiet --python "$place/bin/python" --only-binary :all: \
+  get pip install --quiet --python "$place/bin/python" --only-binary :all: \
     pytest pytest-timeout hypothesis jsonschema onnx 'onnxruntime>=1.20,<1.29'
   (cd "$work" && rm -rf tests && cp -r "$OLDPWD/tests" "$OLDPWD/docs" . && cp "$OLDPWD/pyproject.toml" . &&
     "$place/bin/python" -m pytest -q -o filterwarnings=default -m "not slow" \
