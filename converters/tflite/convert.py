@@ -13,6 +13,7 @@ from msd_edge.models.network import MultiExitNetwork
 
 from .census import count, refuse_floats
 from .compose import join, merge
+from .dead import widen_dead
 from .flatbuffer import describe, only_signature, quantization, read, tensor_maps, write
 from .floats import FloatSegments, named
 from .pixels import PixelInput, absorb_normalization
@@ -124,9 +125,10 @@ class PreparedTflite:
             step(f"{where} → int8")
             prefix = f"segment-{place}/"
             kept = frozenset(name.removeprefix(prefix) for name in keep_float if name.startswith(prefix))
-            fixed = dict(zip(tensor_maps(only_signature(read(data))[0].inputs), taken, strict=True))
+            source = read(data)
+            fixed = dict(zip(tensor_maps(only_signature(source)[0].inputs), taken, strict=True))
             try:
-                files.append(to_int8(data, ranges[place - 1] | fixed, kept))
+                files.append(to_int8(data, widen_dead(source, ranges[place - 1] | fixed), kept))
             except Exception as problem:
                 raise ExportError(f"{where}: quantizing to int8 failed: {first_sentence(problem)}") from problem
             model = read(files[-1])
