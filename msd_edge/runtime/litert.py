@@ -7,6 +7,7 @@ name. Files with several signatures go through the runner: only it reaches the s
 """
 
 import contextlib
+import copy
 import os
 import sys
 import tempfile
@@ -54,6 +55,19 @@ class TfliteSession:
         self.threads = threads
         # The interpreter reads from the bytes as long as it lives and keeps them alive itself.
         self._interpreter = _load(interpreter, data, runtime, threads)
+        self._bind(signature)
+
+    def share(self, signature: str) -> "TfliteSession":
+        """Return a session for another signature of the same loaded file; only one of them may run at a time.
+
+        Raises:
+            BundleError: the file has no such signature.
+        """
+        other = copy.copy(self)
+        other._bind(signature)
+        return other
+
+    def _bind(self, signature: str | None) -> None:
         signatures = self._interpreter.get_signature_list()
         name = _choose(signature, list(signatures))
         try:

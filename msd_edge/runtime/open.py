@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -90,6 +91,20 @@ def open_session(
         reason = " ".join(str(problem).split()).rstrip(".")
         raise RuntimeUnavailable(f"the runtime {name} is installed, but fails to start: {reason}.") from None
     return TfliteSession(interpreter, data, runtime=name, runtime_version=version, threads=threads, signature=signature)
+
+
+def open_signatures(data: bytes, signatures: Sequence[str], *, threads: int = 1) -> tuple[Session, ...]:
+    """Load a TFLite file once and return a session for each of the signatures; only one of them may run at a time.
+
+    Raises:
+        RuntimeUnavailable: no runtime for TFLite files is installed or starts.
+        BundleError: the content is no file that the runtime can load, or has no such signature.
+    """
+    from msd_edge.runtime.litert import TfliteSession
+
+    first = open_session(data, "tflite", threads=threads, signature=signatures[0])
+    assert isinstance(first, TfliteSession)
+    return (first, *(first.share(name) for name in signatures[1:]))
 
 
 def _interpreter(name: RuntimeName) -> tuple[type[Any], str]:

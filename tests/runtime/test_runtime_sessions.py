@@ -12,12 +12,13 @@ from support import tinynet
 from support.bundles import golden_images, make_bundle, ranges_of, reference_logits
 from support.tflite_files import Model, Ranges, add_piece
 
+from msd_edge.benchmarks.side_by_side import random_inputs
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import BundleError, ConfigError, DataError, RuntimeUnavailable
 from msd_edge.runtime import open as opening
 from msd_edge.runtime.chain import Chain
 from msd_edge.runtime.golden_check import check_golden
-from msd_edge.runtime.open import choose_runtime, installed, open_session
+from msd_edge.runtime.open import choose_runtime, installed, open_session, open_signatures
 
 LIGHT = [
     ("tflite-float32", "litert"),
@@ -105,6 +106,24 @@ def opening_options() -> object:
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.FullyConnectedOptionsT()
+
+
+def test_signatures_of_a_file_loaded_once_run_like_each_loaded_alone(bundle: Bundle) -> None:
+    variant = bundle.variant("tflite-int8")
+    assert variant.multi_signature is not None
+    data, names = bundle.read(variant.multi_signature), variant.multi_signature.signatures
+    shared = open_signatures(data, names)
+    for _ in range(2):  # in turns: one leaves the others as they were
+        for name, session in zip(names, shared, strict=True):
+            alone = open_session(data, "tflite", signature=name)
+            inputs = random_inputs(alone)
+            expected = alone.run(inputs)
+            found = session.run(inputs)
+            assert found.keys() == expected.keys()
+            for key, value in expected.items():
+                np.testing.assert_array_equal(found[key], value)
+    with pytest.raises(BundleError, match="no signature 'exit_9'"):
+        open_signatures(data, [names[0], "exit_9"])
 
 
 @pytest.mark.parametrize("runtime", ["litert", pytest.param("tensorflow", marks=SLOW)])
