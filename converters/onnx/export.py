@@ -8,6 +8,7 @@ from onnx import ModelProto, shape_inference
 from torch import Tensor, nn
 
 from msd_edge.converters.capability import OPSET
+from msd_edge.converters.garbage import no_garbage_collection
 from msd_edge.converters.onnx.libraries import quiet
 from msd_edge.converters.onnx.tidy import tidy
 from msd_edge.converters.rewrites import SpelledSegment
@@ -52,7 +53,7 @@ def export_float(chain: Sequence[SpelledSegment]) -> ModelProto:
         ExportError: a segment cannot be exported; segment and cause are named.
     """
     names = [output_name(one.segment.index, output) for one in chain for output in one.segment.output_names]
-    with quiet(), torch.no_grad():
+    with quiet(), no_garbage_collection(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 _Chain([one.module for one in chain]),

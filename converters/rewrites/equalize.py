@@ -46,6 +46,8 @@ def equalize_concatenations(network: MultiExitNetwork) -> int:
         How many channels were scaled.
     """
     trace = record(network, (torch.zeros(1, *network.image_shape),))
+    if not any(_joins_channels(call) for call in trace.calls):
+        return 0
     flow = _Flow(trace)
     chosen = list(_choose(flow.channels))
     for place in chosen:
@@ -94,7 +96,8 @@ class _Flow:
 
     def _make(self, call: Call) -> None:
         made = list(range(len(self.channels), len(self.channels) + call.shape[1]))
-        self.channels += [_Channel(free=_can_be_scaled(call, self._shared)) for _ in made]
+        free = _can_be_scaled(call, self._shared)
+        self.channels += [_Channel(free=free) for _ in made]
         self._carried[call.number, 0] = made
         self.makers.append((call, made))
 

@@ -65,7 +65,9 @@ def write(model: Any) -> bytes:
         buffers.append(aligned)
     plain, model.buffers = model.buffers, buffers
     try:
-        builder = flatbuffers.Builder(1024 + sum(len(b.data) + 64 for b in buffers if b.data is not None))
+        size = sum(len(buffer.data) for buffer in buffers if buffer.data is not None)
+        # Roomy: a builder that is too small doubles itself and copies everything.
+        builder = flatbuffers.Builder(size + size // 8 + (1 << 20))
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
     finally:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from msd_edge.bundle.manifest import Precision
+from msd_edge.converters.garbage import no_garbage_collection
 from msd_edge.converters.rewrites import REWRITES, Rewrite, SpelledSegment, cut_copy, spell
 from msd_edge.errors import ExportError
 from msd_edge.models.network import MultiExitNetwork
@@ -13,7 +14,7 @@ from .compose import join
 from .flatbuffer import read, rename_io, write
 from .layout import fold_transposes
 from .names import name_layers
-from .quiet import first_sentence, no_garbage_collection, quiet
+from .quiet import first_sentence, quiet
 
 Step = Callable[[str], None]
 

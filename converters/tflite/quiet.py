@@ -1,7 +1,6 @@
 """Keeps other libraries' chatter away from the user's terminal, and their errors to one sentence."""
 
 import contextlib
-import gc
 import logging
 import os
 import tempfile
@@ -36,18 +35,6 @@ def first_sentence(problem: Exception) -> str:
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     first = lines[0] if lines else type(problem).__name__
     return first[:300].rstrip(".") + "."
-
-
-@contextlib.contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Hold the cyclic garbage collector off: tracing allocates millions of objects, and collecting took 30 % of it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextlib.contextmanager
