@@ -83,11 +83,19 @@ class _Waiting:
             self.pieces.append(values)
 
     def take(self, most: int) -> tuple[NDArray[np.int64], list[Array]]:
-        numbers = np.concatenate(self.numbers)
-        values = [np.concatenate(parts) for parts in zip(*self.pieces, strict=True)]
-        self.numbers, self.pieces = [], []
-        self.add(numbers[most:], [value[most:] for value in values])
-        return numbers[:most], [value[:most] for value in values]
+        numbers, pieces, room = [], [], most
+        while self.numbers and room:
+            part, values = self.numbers.pop(0), self.pieces.pop(0)
+            if len(part) > room:  # what is left is seen, not copied
+                self.numbers.insert(0, part[room:])
+                self.pieces.insert(0, [value[room:] for value in values])
+                part, values = part[:room], [value[:room] for value in values]
+            numbers.append(part)
+            pieces.append(values)
+            room -= len(part)
+        if len(numbers) == 1:
+            return numbers[0], pieces[0]
+        return np.concatenate(numbers), [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
 
 def open_stages(bundle: Bundle, variant: str, threads: int) -> tuple[list[Stage], list[Stage]]:

@@ -1,0 +1,1 @@
+"""What was measured, kept as small JSON files, and the pages drawn from them."""

@@ -1,0 +1,96 @@
+"""``python -m msd_edge.benchmarks.evidence``: draw the tables and plots of docs/results.md from the JSON files kept.
+
+The text of the page is written by hand; between ``<!-- drawn: NAME -->`` and ``<!-- end -->`` is what is drawn.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from msd_edge.benchmarks.evidence.collect import Figures
+from msd_edge.benchmarks.evidence.plot import draw_plot
+from msd_edge.benchmarks.evidence.tables import (
+    count_foretold,
+    describe,
+    draw_match,
+    draw_parts,
+    draw_rivals,
+    draw_speeds,
+)
+from msd_edge.benchmarks.shift import Shift, draw_shifts
+from msd_edge.benchmarks.study.table import draw_tables, summarise_cells
+from msd_edge.benchmarks.throughput import Speed
+from msd_edge.cli import common
+from msd_edge.errors import ConfigError
+from msd_edge.files import read_json, write_text
+
+_PACKAGES = ("ai-edge-litert", "onnxruntime", "numpy")
+_DRAWN = re.compile(r"(<!-- drawn: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def draw_page(page: str, evidence: Path) -> str:
+    """Return the page with everything drawn anew.
+
+    Args:
+        page: Markdown with markers.
+        evidence: the folder of JSON files.
+
+    Raises:
+        ConfigError: a marker names nothing that can be drawn.
+    """
+    parts = _parts(evidence)
+
+    def draw(found: re.Match[str]) -> str:
+        start, name, end = found.groups()
+        if name not in parts:
+            raise ConfigError(f"{name}: nothing of this name is drawn (known: {', '.join(parts)}).")
+        return f"{start}{parts[name]().rstrip()}\n{end}"
+
+    return _DRAWN.sub(draw, page)
+
+
+def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
+    def figures() -> Figures:
+        return Figures.model_validate(_read(evidence / "rivals.json"))
+
+    def foretold() -> str:
+        return "{} of {} operating points are foretold within 5 %.".format(*count_foretold(figures()))
+
+    return {
+        "methods": lambda: _draw_study(evidence / "methods", "joint"),
+        "rivals": lambda: draw_rivals(figures()),
+        "rivals-machine": lambda: describe(figures(), _PACKAGES),
+        "rivals-match": lambda: draw_match(figures(), ("balanced", "fast")),
+        "time": lambda: draw_parts(figures()),
+        "foretold": foretold,
+        "throughput": lambda: draw_speeds([Speed(**row) for row in _read(evidence / "throughput.json")["speeds"]]),
+        "shift": lambda: draw_shifts([Shift(**row) for row in _read(evidence / "shift.json")]),
+    }
+
+
+def _draw_study(folder: Path, baseline: str) -> str:
+    results = [_read(path) for path in sorted((folder / "cells").glob("*.json"))]
+    results.sort(key=lambda result: (result["data"], result["network"], result["method"] != baseline))
+    return draw_tables(summarise_cells(results, baseline), baseline)
+
+
+def _read(path: Path) -> Any:
+    return read_json(path, what="file of figures", error=ConfigError)
+
+
+def main(
+    docs: Annotated[Path, typer.Option(metavar="DIR", help="The folder of results.md and evidence/.")] = Path("docs"),
+) -> None:
+    """Draw docs/results.md and its plots anew."""
+    path, evidence = docs / "results.md", docs / "evidence"
+    write_text(path, draw_page(path.read_text(encoding="utf-8"), evidence))
+    figures = Figures.model_validate(_read(evidence / "rivals.json"))
+    write_text(docs / "plots" / "rivals.svg", draw_plot(figures))
+    common.say(f"{path} and {docs / 'plots'}: drawn")
+
+
+if __name__ == "__main__":
+    common.run_script(main)

@@ -1,0 +1,113 @@
+"""Tables of docs/results.md."""
+
+from collections.abc import Iterable, Sequence
+
+from msd_edge.benchmarks.evidence.collect import Figures, VariantFigures
+from msd_edge.benchmarks.throughput import Speed
+
+_HOLDS = 0.05
+
+
+def draw_rivals(figures: Figures) -> str:
+    """Return, per variant, every single-exit network and every operating point of the cascades, fastest first."""
+    parts = []
+    for name in sorted({variant.variant for variant in figures.variants}):
+        rows: list[tuple[float, str]] = []
+        for variant in figures.variants:
+            if variant.variant != name:
+                continue
+            if not variant.points:
+                last = variant.exits[-1]
+                cells = (variant.bundle, "one exit", f"{100 * last.accuracy:.2f}", "", f"{last.macs / 1e6:.1f}")
+                rows.append((last.ms, _row(*cells, f"{last.ms:.3f}")))
+            for point in variant.points:
+                shares = " / ".join(f"{100 * share:.0f}" for share in point.shares)
+                cells = (variant.bundle, point.point, f"{100 * point.accuracy:.2f}", shares, f"{point.macs / 1e6:.1f}")
+                rows.append((point.ms, _row(*cells, f"{point.ms:.3f}")))
+        parts.append(f"**{name}**\n")
+        parts.append(_row("network", "point", "accuracy, %", "shares, %", "M MACs", "ms"))
+        parts.append("|---|---|---:|---:|---:|---:|")
+        parts += [row for _, row in sorted(rows)]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def draw_parts(figures: Figures) -> str:
+    """Return where an image's time goes in each cascade, and how well it was foretold."""
+    lines = [
+        _row(
+            *("network", "variant", "point", "ms", "segments", "pre-processing", "decision", "hand-over and rest"),
+            *("foretold / measured", "speed-up", "memory, MiB"),
+        ),
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for variant in figures.variants:
+        for point in variant.points:
+            parts = (point.inference, point.preprocess, point.decision)
+            rest = point.ms - sum(parts)
+            lines.append(
+                _row(
+                    *(variant.bundle, variant.variant, point.point, f"{point.ms:.3f}"),
+                    *(f"{100 * part / point.ms:.1f} %" for part in (*parts, rest)),
+                    f"{point.predicted / point.ms:.3f}",
+                    "" if point.speedup is None else f"{point.speedup:.2f}",
+                    f"{variant.memory:.1f}",
+                )
+            )
+    return "\n".join(lines)
+
+
+def count_foretold(figures: Figures) -> tuple[int, int]:
+    """Return how many operating points were foretold within 5 %, and how many there are."""
+    ratios = [point.predicted / point.ms for variant in figures.variants for point in variant.points]
+    return sum(abs(ratio - 1) <= _HOLDS for ratio in ratios), len(ratios)
+
+
+def draw_speeds(speeds: Sequence[Speed]) -> str:
+    """Return the throughput of cascades on batches."""
+    lines = [_row("batch", "way", "images/s", "lowest", "ratio to the last exit"), "|---:|---|---:|---:|---:|"]
+    for speed in speeds:
+        cells = (f"{speed.batch}", speed.way, f"{speed.speed:.0f}", f"{speed.lowest:.0f}", f"{speed.ratio:.2f}")
+        lines.append(_row(*cells))
+    return "\n".join(lines)
+
+
+def describe(figures: Figures, names: Iterable[str]) -> str:
+    """Return the machine and the versions of some packages in a line."""
+    versions = ", ".join(f"{name} {figures.versions[name]}" for name in names if name in figures.versions)
+    threads = f"{figures.threads} thread" + ("s" if figures.threads > 1 else "")
+    return f"{figures.machine}; {threads}; {versions}; {figures.images:,} test images."
+
+
+def best_at(figures: Figures, variant: str, ms: float) -> VariantFigures | None:
+    """Return the most accurate single-exit network that is no slower than so many milliseconds."""
+    found = [one for one in figures.variants if one.variant == variant and not one.points and one.exits[-1].ms <= ms]
+    return max(found, key=lambda one: one.exits[-1].accuracy, default=None)
+
+
+def draw_match(figures: Figures, points: Sequence[str]) -> str:
+    """Return each cascade's points beside the best single-exit network of the same time or less."""
+    lines = [
+        _row("variant", "cascade", "point", "ms", "accuracy, %", "best single network", "ms", "accuracy, %", "gain"),
+        "|---|---|---|---:|---:|---|---:|---:|---:|",
+    ]
+    for variant in figures.variants:
+        for point in variant.points:
+            if point.point not in points:
+                continue
+            rival = best_at(figures, variant.variant, point.ms)
+            if rival is None:
+                continue
+            last = rival.exits[-1]
+            lines.append(
+                _row(
+                    *(variant.variant, variant.bundle, point.point, f"{point.ms:.3f}", f"{100 * point.accuracy:.2f}"),
+                    *(rival.bundle, f"{last.ms:.3f}", f"{100 * last.accuracy:.2f}"),
+                    f"{100 * (point.accuracy - last.accuracy):+.2f}",
+                )
+            )
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
