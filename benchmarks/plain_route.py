@@ -2,11 +2,13 @@
 
 The plainest route is the converter, then the quantizer, both with their defaults and nothing of ours. Both sides are
 one file that takes the image and gives the last exit's logits; their invocations alternate in one run, on one thread.
+The networks are those of the table of what int8 costs.
 """
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -15,16 +17,19 @@ import numpy as np
 import torch
 import typer
 
+from msd_edge.benchmarks.int8_table import ROWS, Row
 from msd_edge.benchmarks.side_by_side import time_side_by_side
 from msd_edge.bundle.manifest import Precision, Target
 from msd_edge.cli import common
 from msd_edge.converters.base import ignore
-from msd_edge.converters.export import open_converter
 from msd_edge.converters.onnx.libraries import quiet as quiet_onnx
 from msd_edge.converters.tflite.quiet import quiet
+from msd_edge.converters.variants import open_converter
 from msd_edge.data.dataset import Images
+from msd_edge.errors import MsdEdgeError
 from msd_edge.models.build import NetworkConfig, build_network
 from msd_edge.models.network import MultiExitNetwork
+from msd_edge.runtime.open import open_session
 from msd_edge.segments import standalone
 
 PAIRS: tuple[tuple[Target, Precision], ...] = (
@@ -33,7 +38,6 @@ PAIRS: tuple[tuple[Target, Precision], ...] = (
     ("onnx", "float32"),
     ("onnx", "int8"),
 )
-_ARCHS = "resnet20,preresnet20,mobilenetv3-small,efficientnet-b0"
 
 
 def convert_plainly(network: MultiExitNetwork, target: Target, precision: Precision, images: Images) -> bytes:
@@ -99,40 +103,83 @@ def draw_statistics(network: torch.nn.Module) -> None:
             torch.nn.init.normal_(module.bias, 0, 0.3)
 
 
-def compare(arch: str, side: int, rounds: int, runs: int) -> Iterator[list[str]]:
-    """Convert a network by both routes and return a row for each target and precision."""
+@dataclass(frozen=True)
+class Pair:
+    """One network for one target and precision: our file, and the plain route's or what it fails with."""
+
+    row: Row
+    target: Target
+    precision: Precision
+    ours: bytes
+    theirs: bytes | Exception
+
+
+def convert_both(row: Row, side: int, precisions: Sequence[str]) -> Iterator[Pair]:
+    """Convert a network's last exit by both routes, for every target.
+
+    Args:
+        row: which network; it has three exits.
+        side: height and width of the image.
+        precisions: those wanted.
+    """
     torch.manual_seed(0)
-    config = NetworkConfig(arch=arch, exits=2, classes=10, image_shape=(3, side, side), mean=(121.0,), std=(64.0,))
+    config = NetworkConfig(
+        arch=row.arch, width=row.width, classes=10, image_shape=(3, side, side), mean=(121.0,), std=(64.0,)
+    )
     network = build_network(config).eval()
     draw_statistics(network)
     images = np.random.default_rng(0).integers(0, 256, (32, side, side, 3)).astype(np.uint8)
     for target in dict.fromkeys(target for target, _ in PAIRS):
         prepared = open_converter(target).prepare(network, ignore)
-        for precision in [precision for known, precision in PAIRS if known == target]:
+        for precision in (known for each, known in PAIRS if each == target and known in precisions):
             ours = prepared.variant(precision, images).exits[-1].data
+            theirs: bytes | Exception
             try:
                 theirs = convert_plainly(network, target, precision, images)
-                times = time_side_by_side(ours, theirs, target, rounds=rounds, runs=runs)
             except Exception as problem:  # noqa: BLE001  whatever the plain route fails with is its result
-                yield [arch, target, precision, "-", f"fails: {type(problem).__name__}", "-"]
-                continue
-            middle = [f"{median(values):.3f}" for values in (times.theirs, times.ours)]
-            yield [arch, target, precision, *middle, f"{times.ratio:.2f}"]
+                theirs = problem
+            yield Pair(row, target, precision, ours, theirs)
+
+
+def compare(pair: Pair, rounds: int, runs: int) -> list[str]:
+    """Time both files of a pair in turns and return the row that is printed.
+
+    Raises:
+        BundleError: our file does not load. Where the other does not, the row says so.
+    """
+    start = [pair.row.name, pair.target, pair.precision]
+    theirs = pair.theirs
+    if not isinstance(theirs, Exception):
+        try:
+            open_session(theirs, pair.target)
+        except MsdEdgeError as problem:
+            theirs = problem
+    if isinstance(theirs, Exception):
+        return [*start, "-", f"fails: {type(theirs).__name__}", "-", "-"]
+    times = time_side_by_side(pair.ours, theirs, pair.target, rounds=rounds, runs=runs)
+    middle = [f"{median(values):.3f}" for values in (times.theirs, times.ours)]
+    low, high = np.percentile(times.ratios, (25, 75))
+    return [*start, *middle, f"{times.ratio:.2f}", f"{low:.2f} to {high:.2f}"]
 
 
 def main(
-    archs: Annotated[str, typer.Option(help="Networks, separated by commas.")] = _ARCHS,
+    only: Annotated[list[str] | None, typer.Option(help="Only these networks; repeatable.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="float32, int8 (default: int8); repeatable.")] = None,
     side: Annotated[int, typer.Option(min=28, help="Height and width of the image.")] = 32,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, each giving one ratio.")] = 9,
     runs: Annotated[int, typer.Option(min=10, help="Invocations in a round.")] = 100,
 ) -> None:
     """Print milliseconds of the last exit by both routes, and their ratios."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    header = ["network", "target", "precision", "plain, ms", "ours, ms", "ours / plain"]
+    known = {row.name: row for row in ROWS}
+    chosen = [known[common.choose("--only", name, known)] for name in only] if only else ROWS
+    offered = dict.fromkeys(name for _, name in PAIRS)
+    precisions = [common.choose("--precision", name, offered) for name in precision or ("int8",)]
+    header = ["network", "target", "precision", "plain, ms", "ours, ms", "ours / plain", "half of the rounds"]
     common.say(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
-    for arch in archs.split(","):
-        for row in compare(arch, side, rounds, runs):
-            common.say(f"| {' | '.join(row)} |")
+    for row in chosen:
+        for pair in convert_both(row, side, precisions):
+            common.say(f"| {' | '.join(compare(pair, rounds, runs))} |")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,14 @@ class SideBySide:
     theirs: tuple[float, ...]
 
     @property
+    def ratios(self) -> tuple[float, ...]:
+        """One ratio a round, ours / theirs."""
+        return tuple(a / b for a, b in zip(self.ours, self.theirs, strict=True))
+
+    @property
     def ratio(self) -> float:
-        """The median of the rounds' ratios, ours / theirs."""
-        return median(a / b for a, b in zip(self.ours, self.theirs, strict=True))
+        """The median of the rounds' ratios."""
+        return median(self.ratios)
 
 
 def time_side_by_side(ours: bytes, theirs: bytes, target: Target, *, rounds: int, runs: int) -> SideBySide:

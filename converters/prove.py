@@ -25,7 +25,7 @@ from msd_edge.converters.sensitivity import LayerGain, rank_layers
 from msd_edge.data.dataset import Images
 from msd_edge.errors import AccuracyDropError, ParityError
 from msd_edge.processors import usable_processors
-from msd_edge.runtime.open import open_session
+from msd_edge.runtime.open import open_session, open_signatures
 from msd_edge.runtime.session import Array
 
 # Stand-alone exits and signatures are equal to the chain by construction; so many images show it.
@@ -164,13 +164,10 @@ def _check_signatures(variant: ConvertedVariant, raw: Array, proof: ProofSet) ->
         return
     few = proof.head(_EQUAL_IMAGES).images
     where = f"{variant.target}-{variant.precision}: multi-signature file"
-    chain = [
-        open_session(data, variant.target, threads=1, signature=f"segment_{k}")
-        for k in range(1, len(variant.segments) + 1)
-    ]
+    sessions = open_signatures(data, variant.signatures)
+    chain, alone = sessions[: len(variant.segments)], sessions[len(variant.segments) :]
     check_equal(run_chain(chain, variant.segments, few, lambda: None), raw[: len(few)], f"{where}, segments")
-    for k, file in enumerate(variant.exits, 1):
-        session = open_session(data, variant.target, threads=1, signature=f"exit_{k}")
+    for k, (session, file) in enumerate(zip(alone, variant.exits, strict=True), 1):
         check_equal(run_file(session, file, few), raw[: len(few), k - 1], f"{where}, exit_{k}")
 
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msd_edge.converters.export import open_converter
 from msd_edge.converters.proof import open_chain, run_chain, to_logits
 from msd_edge.converters.rewrites.equalize import equalize_concatenations
+from msd_edge.converters.variants import open_converter
 from msd_edge.models.build import NetworkConfig, build_network
 from msd_edge.models.network import Branch, GlobalPool, MultiExitNetwork, Normalize
 

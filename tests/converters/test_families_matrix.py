@@ -16,10 +16,10 @@ from torch import nn
 
 from msd_edge.bundle.manifest import Target
 from msd_edge.converters.base import ConvertedVariant
-from msd_edge.converters.export import open_converter
 from msd_edge.converters.proof import check_equal, open_chain, run_chain, run_file, to_logits
 from msd_edge.converters.tflite import TfliteConverter
 from msd_edge.converters.tflite.quiet import quiet
+from msd_edge.converters.variants import open_converter
 from msd_edge.models.blocks import conv_bn_act
 from msd_edge.models.branches import BranchMaker, Place, augment_backbone
 from msd_edge.models.build import initialise

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from msd_edge.converters.base import ConvertedVariant
-from msd_edge.converters.export import open_converter
 from msd_edge.converters.proof import open_chain, run_chain, run_file, to_logits
+from msd_edge.converters.variants import open_converter
 from msd_edge.models.build import NetworkConfig, build_network
 from msd_edge.runtime.open import open_session
 

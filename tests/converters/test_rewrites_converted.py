@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from msd_edge.bundle.manifest import Precision, Target
 from msd_edge.converters.base import ConvertedFile, ConvertedVariant
-from msd_edge.converters.export import open_converter
+from msd_edge.converters.variants import open_converter
 from msd_edge.models.network import Branch, MultiExitNetwork, Normalize
 from msd_edge.runtime.open import open_session
 from msd_edge.runtime.session import dequantize

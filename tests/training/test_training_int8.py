@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from msd_edge.converters.export import open_converter
 from msd_edge.converters.proof import open_chain, run_chain, to_logits
+from msd_edge.converters.variants import open_converter
 from msd_edge.models.build import NetworkConfig, build_network
 from msd_edge.training.distributed import World
 from msd_edge.training.int8 import Int8Arithmetic, round_activation, round_weight

@@ -1,0 +1,247 @@
+"""One target converted and proven in a process of its own, while this one does the other.
+
+Conversions are Python, on one processor; the passes over images keep all of them busy. Two processes fill each other's
+gaps: 3 of 10 seconds on two processors. The other process is started with ``python -m msd_edge.converters.beside``,
+takes a ``Task`` as one line of JSON on its standard input, and later the line that says where the images lie; it writes
+JSON lines to its standard output, files into the bundle's folder, and ends when its standard input does.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from msd_edge import errors
+from msd_edge.bundle.manifest import Precision, Target, Variant
+from msd_edge.converters.proof import ProofSet
+from msd_edge.converters.variants import MadeVariant
+from msd_edge.data.dataset import Images
+from msd_edge.errors import CheckpointError, ExportError, MsdEdgeError
+from msd_edge.typed import Model
+
+Step = Callable[[str], None]
+
+_GRACE = 3.0
+_IMAGES = "images.npz"
+
+
+class Task(Model):
+    """What the other process is to make.
+
+    Attributes:
+        run: the run folder; ``weights_sha256`` names the weights that were read there.
+        keep_exits: as in ``ExportOptions``.
+        target, precisions: the variants.
+        folder: of the bundle that is being filled.
+        work: a folder for what goes from one process to the other; ``start_beside`` makes it.
+        split_sha256, max_drop, fallback: of the ``Prover``.
+    """
+
+    run: str
+    weights_sha256: str
+    keep_exits: tuple[int, ...]
+    target: Target
+    precisions: tuple[Precision, ...]
+    folder: str
+    work: str = ""
+    split_sha256: str
+    max_drop: float
+    fallback: bool
+
+
+@dataclass
+class Beside:
+    """The other process, as seen from here."""
+
+    task: Task
+    process: "subprocess.Popen[bytes]"
+    noise: IO[bytes]
+    lines: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
+
+    def give_images(self, proof: ProofSet, activations: Images) -> None:
+        """Tell it what to prove with; until then it can only convert to float."""
+        path = Path(self.task.work) / _IMAGES
+        np.savez(path, images=proof.images, labels=proof.labels, reference=proof.reference, activations=activations)
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # it has failed meanwhile: what it says is read later
+            self.process.stdin.write(b"images\n")
+            self.process.stdin.flush()
+
+    def finish(self, step: Step) -> tuple[MadeVariant, ...]:
+        """Wait for its variants.
+
+        Args:
+            step: told what it is doing.
+
+        Raises:
+            MsdEdgeError: as it says itself (``ParityError``, ``AccuracyDropError``, …).
+            OSError: as it says itself: a full disk.
+            ExportError: it died.
+        """
+        made: list[MadeVariant] = []
+        for line in iter(self.lines.get, None):
+            said: dict[str, Any] = json.loads(line)
+            if "step" in said:
+                step(said["step"])
+            elif "variant" in said:
+                variant = Variant.model_validate(said["variant"])
+                golden = np.load(_golden_path(self.task, variant.precision), allow_pickle=False)
+                made.append(MadeVariant(variant, golden))
+            elif "errno" in said:
+                raise OSError(said["errno"], said["message"], said["path"])
+            else:
+                raise _error_class(said["error"])(said["message"])
+        code = self.process.wait()
+        if code or len(made) != len(self.task.precisions):
+            raise ExportError(
+                f"{self.task.target}: the process that converts beside this one ended with exit code {code}"
+                f"{' (out of memory?)' if code == -9 else ''}{_last_words(self.noise)}."
+            )
+        return tuple(made)
+
+
+@contextlib.contextmanager
+def start_beside(task: Task) -> Iterator[Beside]:
+    """Start the other process; at the end of the block it is gone, and so is what went to and fro."""
+    # Its chatter goes to a file: a pipe that nobody empties would stop it. The folder lies in the bundle's, which is
+    # cleared away even after a kill.
+    with (
+        tempfile.TemporaryFile() as noise,
+        tempfile.TemporaryDirectory(prefix="beside-", dir=task.folder) as work,
+    ):
+        task = task.model_copy(update={"work": work})
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "msd_edge.converters.beside"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            # What this process finds, the other finds, whatever lies in the current folder.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            start_new_session=True,  # Ctrl-C is for this process, which then stops the other
+        )
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            beside = Beside(task, process, noise)
+            threading.Thread(target=_pump, args=(process.stdout, beside.lines), daemon=True).start()
+            with contextlib.suppress(OSError):  # it died at once: its exit code tells more
+                process.stdin.write(task.model_dump_json().encode() + b"\n")
+                process.stdin.flush()
+            yield beside
+        finally:
+            _stop(process)
+
+
+def _pump(stream: IO[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:
+    with contextlib.suppress(ValueError, OSError):  # the stream is closed when the process has been stopped
+        for line in stream:
+            lines.put(line)
+    lines.put(None)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def _last_words(noise: IO[bytes]) -> str:
+    noise.seek(0, os.SEEK_END)
+    noise.seek(max(0, noise.tell() - 8192))
+    lines = [line.strip() for line in noise.read().decode(errors="replace").splitlines() if line.strip()]
+    return f"; its last line: {lines[-1][:300].rstrip('.')}" if lines else ""
+
+
+def _error_class(name: str) -> type[MsdEdgeError]:
+    found = getattr(errors, name, None)
+    return found if isinstance(found, type) and issubclass(found, MsdEdgeError) else ExportError
+
+
+def _golden_path(task: Task, precision: Precision) -> Path:
+    return Path(task.work) / f"{task.target}-{precision}.npy"
+
+
+def main() -> int:
+    """Be the other process.
+
+    Returns:
+        0, or 1 after an error that was told.
+    """
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")  # for our lines alone: libraries print to standard output
+    os.dup2(2, 1)
+
+    def say(**values: Any) -> None:
+        stream.write(json.dumps(values) + "\n")
+        stream.flush()
+
+    try:
+        _work(Task.model_validate_json(sys.stdin.buffer.readline()), say)
+    except MsdEdgeError as problem:
+        say(error=type(problem).__name__, message=str(problem))
+        return 1
+    except OSError as problem:
+        say(errno=problem.errno, message=problem.strerror, path=problem.filename)
+        return 1
+    return 0
+
+
+def _work(task: Task, say: Callable[..., None]) -> None:
+    from msd_edge.converters.prove import Prover
+    from msd_edge.converters.variants import make_variants, open_converter, prefix
+    from msd_edge.files import sha256_file
+    from msd_edge.segments import keep_exits
+    from msd_edge.training.run import RunFolder, load_network
+
+    run = Path(task.run)
+    network = load_network(run)
+    if sha256_file(RunFolder(run).weights_path) != task.weights_sha256:
+        raise CheckpointError(f"{run}: its weights have changed since the export began; run the command again.")
+    if task.keep_exits:
+        network = keep_exits(network, task.keep_exits)
+
+    def step(text: str) -> None:
+        say(step=text)
+
+    prepared = open_converter(task.target).prepare(network, prefix(step, task.target))
+    if not sys.stdin.buffer.readline():
+        return  # the one that asked is gone
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    with np.load(Path(task.work) / _IMAGES, allow_pickle=False) as given:
+        proof = ProofSet(given["images"], given["labels"], given["reference"])
+        activations = given["activations"]
+    prover = Prover(proof, task.split_sha256, task.max_drop, fallback=task.fallback)
+    for precision in task.precisions:
+        (made,) = make_variants(prepared, (precision,), prover, activations, Path(task.folder), step)
+        np.save(_golden_path(task, precision), made.golden, allow_pickle=False)
+        say(variant=made.variant.model_dump(mode="json"))
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone: killed with -9 it cannot say so."""
+    while os.read(0, 64):  # no buffered read: Python could not end while a thread waits in one
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        sys.exit(main())
+    sys.exit(130)
