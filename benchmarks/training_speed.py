@@ -30,6 +30,7 @@ from msd_edge.data.config import DataConfig
 from msd_edge.data.dataset import Dataset, MemorySet
 from msd_edge.data.load import load_dataset
 from msd_edge.data.select import select_images
+from msd_edge.errors import ConfigError
 from msd_edge.models.build import build_network
 from msd_edge.processors import usable_processors
 from msd_edge.training import setup
@@ -117,23 +118,27 @@ def _loop_in_memory(split: MemorySet, config: TrainConfig) -> PlainLoop:
     return PlainLoop(config, batches)
 
 
-def _take(dataset: Dataset, count: int | None) -> Dataset:
-    assert isinstance(dataset.train, MemorySet)
-    if count is None or count >= len(dataset.train):
-        return dataset
-    return replace(dataset, train=dataset.train.select(np.sort(select_images(dataset.train.labels, count))))
+def _load_part(data: str, count: int | None) -> tuple[Dataset, MemorySet]:
+    """Return a data set with so many training images, and those."""
+    dataset = load_dataset(DataConfig(source=data))
+    split = dataset.train
+    if not isinstance(split, MemorySet):
+        raise ConfigError(f"--data {data}: its images stream from disk; the plain loop's are to be in memory.")
+    if count is not None and count < len(split):
+        split = split.select(np.sort(select_images(split.labels, count)))
+    return replace(dataset, train=split), split
 
 
 def main(
     data: Annotated[str, typer.Option(help="As for train.")] = "digits",
     arch: Annotated[str, typer.Option(help="As for train.")] = "resnet20",
     width: Annotated[int | None, typer.Option(help="As for train.")] = None,
-    batch_size: Annotated[int, typer.Option(help="As for train.")] = 128,
-    images: Annotated[int | None, typer.Option(help="Training images to use; none: all.")] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="As for train.")] = 128,
+    images: Annotated[int | None, typer.Option(min=64, help="Training images to use; none: all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Epochs of each, after one that is not counted.")] = 5,
 ) -> None:
     """Train epochs of ours and of the plain loops in turn, and print their speeds and the ratios."""
-    dataset = _take(load_dataset(DataConfig(source=data)), images)
+    dataset, split = _load_part(data, images)
     options = setup.TrainOptions(
         data=DataConfig(source=data),
         arch=arch,
@@ -155,8 +160,6 @@ def main(
     with tempfile.TemporaryDirectory() as place:
         plan = setup.plan_run(options, Path(place) / "run", dataset=dataset)
         trainer, info, reason = setup.start_trainer(plan)
-        split = dataset.train
-        assert isinstance(split, MemorySet)
         others = {
             "plain loop, images in memory": _loop_in_memory(split, info.config).start(),
             "plain loop, data loader": _loop_with_loader(split, info.config).start(),

@@ -6,9 +6,10 @@ The text of the page is written by hand; between ``<!-- drawn: NAME -->`` and ``
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from msd_edge.benchmarks.evidence.collect import Figures
 from msd_edge.benchmarks.evidence.plot import draw_plot
@@ -23,10 +24,12 @@ from msd_edge.benchmarks.evidence.tables import (
 from msd_edge.benchmarks.shift import Shift, draw_shifts
 from msd_edge.benchmarks.study.table import draw_tables, summarise_cells
 from msd_edge.benchmarks.throughput import Speed
+from msd_edge.bundle.reader import explain
 from msd_edge.cli import common
 from msd_edge.errors import ConfigError
 from msd_edge.files import read_json, write_text
 
+Row = TypeVar("Row")
 _PACKAGES = ("ai-edge-litert", "onnxruntime", "numpy")
 _DRAWN = re.compile(r"(<!-- drawn: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -54,7 +57,7 @@ def draw_page(page: str, evidence: Path) -> str:
 
 def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
     def figures() -> Figures:
-        return Figures.model_validate(_read(evidence / "rivals.json"))
+        return _read_figures(evidence)
 
     def foretold() -> str:
         return "{} of {} operating points are foretold within 5 %.".format(*count_foretold(figures()))
@@ -66,13 +69,15 @@ def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
         "rivals-match": lambda: draw_match(figures(), ("balanced", "fast")),
         "time": lambda: draw_parts(figures()),
         "foretold": foretold,
-        "throughput": lambda: draw_speeds([Speed(**row) for row in _read(evidence / "throughput.json")["speeds"]]),
-        "shift": lambda: draw_shifts([Shift(**row) for row in _read(evidence / "shift.json")]),
+        "throughput": lambda: draw_speeds(_read_rows(evidence / "throughput.json", Speed, "speeds")),
+        "shift": lambda: draw_shifts(_read_rows(evidence / "shift.json", Shift)),
     }
 
 
 def _draw_study(folder: Path, baseline: str) -> str:
     results = [_read(path) for path in sorted((folder / "cells").glob("*.json"))]
+    if not results:
+        raise ConfigError(f"{folder}: there are no cells of a study.")
     results.sort(key=lambda result: (result["data"], result["network"], result["method"] != baseline))
     return draw_tables(summarise_cells(results, baseline), baseline)
 
@@ -81,14 +86,33 @@ def _read(path: Path) -> Any:
     return read_json(path, what="file of figures", error=ConfigError)
 
 
+def _read_figures(evidence: Path) -> Figures:
+    path = evidence / "rivals.json"
+    try:
+        return Figures.model_validate(_read(path))
+    except ValidationError as problem:
+        raise ConfigError(f"{path}: {explain(problem)}.") from None
+
+
+def _read_rows(path: Path, kind: type[Row], name: str | None = None) -> list[Row]:
+    try:
+        value = _read(path)
+        return TypeAdapter(list[kind]).validate_python(value if name is None else value[name])  # type: ignore[valid-type]
+    except (ValidationError, KeyError, TypeError):
+        raise ConfigError(f"{path}: these are no figures of this kind; measure them again.") from None
+
+
 def main(
     docs: Annotated[Path, typer.Option(metavar="DIR", help="The folder of results.md and evidence/.")] = Path("docs"),
 ) -> None:
     """Draw docs/results.md and its plots anew."""
     path, evidence = docs / "results.md", docs / "evidence"
-    write_text(path, draw_page(path.read_text(encoding="utf-8"), evidence))
-    figures = Figures.model_validate(_read(evidence / "rivals.json"))
-    write_text(docs / "plots" / "rivals.svg", draw_plot(figures))
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such page to draw in; --docs names its folder.")
+    page = draw_page(path.read_text(encoding="utf-8"), evidence)
+    plot = draw_plot(_read_figures(evidence))
+    write_text(path, page)
+    write_text(docs / "plots" / "rivals.svg", plot)
     common.say(f"{path} and {docs / 'plots'}: drawn")
 
 

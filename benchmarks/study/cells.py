@@ -1,8 +1,9 @@
 """The cells of a study: which are known by now, and how one is run; what is done is kept in a small file each."""
 
 import functools
+import hashlib
+import io
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from msd_edge.data.dataset import Dataset
 from msd_edge.data.load import load_dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import ConfigError, DataError, MsdEdgeError
-from msd_edge.files import read_json, write_json
+from msd_edge.files import read_json, write_bytes, write_json, write_text
 from msd_edge.locks import hold
 from msd_edge.training import setup
 from msd_edge.training.config import ComputeConfig
@@ -31,9 +32,12 @@ from .settings import Cell, DataSetting, Study, combinations, fingerprint, make_
 
 Step = Callable[[str], None]
 
+# Beside a run: the settings of the study that it was begun with.
+_SETTINGS = "study-settings"
+
 
 class CellHeld(MsdEdgeError):
-    """Another process runs this cell."""
+    """Another process runs this cell, or has done so meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,9 @@ def run_cell(study: Study, cell: Cell, out: Path, step: Step, running: Running) 
     """
     path = result_path(cell, out)
     with hold(path, work="is running this cell", error=CellHeld):
-        return read_result(study, cell, out) or _run(study, cell, out, step, running)
+        if read_result(study, cell, out) is not None:
+            raise CellHeld(f"{path}: another process has just written it.")
+        return _run(study, cell, out, step, running)
 
 
 def _run(study: Study, cell: Cell, out: Path, step: Step, running: Running) -> dict[str, Any]:
@@ -168,8 +174,13 @@ def describe_machine(device: torch.device) -> str:
 
 
 def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder, running: Running) -> setup.Plan:
-    if (folder.path / "run.json").is_file():
-        return setup.plan_resume(folder)
+    made_with = folder.path / _SETTINGS
+    if made_with.is_file() and made_with.read_text(encoding="utf-8") == fingerprint(study, cell):
+        if (folder.path / "run.json").is_file():
+            return setup.plan_resume(folder, device=running.compute.device)
+    elif folder.path.exists():  # begun with other settings
+        shutil.rmtree(folder.path)
+    write_text(made_with, fingerprint(study, cell))
     network = study.networks[cell.network]
     source = _find_data(study, cell.data, out)
     options = setup.TrainOptions(
@@ -205,27 +216,27 @@ def _find_data(study: Study, name: str, out: Path) -> str:
     source = str(path.resolve()) if path.exists() else setting.source
     if setting.images_per_class is None:
         return source
-    part = out / "data" / f"{name}-{setting.images_per_class}.npz"
+    mark = hashlib.sha256(source.encode()).hexdigest()[:8]
+    part = out / "data" / f"{name}-{setting.images_per_class}-{mark}.npz"
     if not part.is_file():
-        _write_part(setting, source, part)
+        _write_part(setting, setting.images_per_class, source, part)
     return str(part.resolve())
 
 
-def _write_part(setting: DataSetting, source: str, part: Path) -> None:
-    assert setting.images_per_class is not None
+def _write_part(setting: DataSetting, count: int, source: str, part: Path) -> None:
     whole = load_dataset(DataConfig(source=source, calibration_share=0.001))
-    count = setting.images_per_class * len(whole.classes)
-    if np.bincount(whole.train.labels).min() < setting.images_per_class:
-        raise DataError(f"{setting.source}: a class has fewer than {setting.images_per_class} training images.")
-    chosen = select_images(whole.train.labels, count)
+    labels = whole.train.labels
+    if np.bincount(labels, minlength=len(whole.classes)).min() < count:
+        raise DataError(f"{setting.source}: a class has fewer than {count} training images.")
+    mixed = select_images(labels, None)
+    chosen = np.concatenate([mixed[labels[mixed] == label][:count] for label in range(len(whole.classes))])
     every = np.arange(len(whole.test))
-    part.parent.mkdir(parents=True, exist_ok=True)
-    beside = part.with_suffix(f".partial-{os.getpid()}.npz")  # other processes may be at the same
+    content = io.BytesIO()
     np.savez(
-        beside,
+        content,
         x_train=whole.train.read(chosen),
-        y_train=whole.train.labels[chosen],
+        y_train=labels[chosen],
         x_test=whole.test.read(every),
         y_test=whole.test.labels,
     )
-    beside.replace(part)
+    write_bytes(part, content.getvalue())

@@ -98,6 +98,8 @@ def draw_tables(rows: Mapping[tuple[str, str], Sequence[Row]], baseline: str) ->
 
 def _draw_values(row: Row, exits: range) -> str:
     cells = [f"{mean:.2f} ± {spread:.2f}" for mean, spread in zip(row.mean, row.deviation, strict=True)]
+    if len(row.seeds) == 1:
+        cells = [f"{mean:.2f}" for mean in row.mean]
     return "".join(f" {cells[k - 1] if k <= len(cells) else ''} |" for k in exits)
 
 
@@ -105,5 +107,11 @@ def _draw_gains(row: Row, exits: range) -> str:
     if row.gain is None:
         return " |" * len(exits)
     tests = row.p_value or (None,) * len(row.gain)
-    cells = [f"{gain:+.2f}" + ("" if p is None else f" ({p:.2f})") for gain, p in zip(row.gain, tests, strict=True)]
+    cells = [f"{gain:+.2f}{_draw_p(p)}" for gain, p in zip(row.gain, tests, strict=True)]
     return "".join(f" {cells[k - 1]} |" for k in exits)
+
+
+def _draw_p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return " (<0.01)" if value < 0.01 else f" ({value:.2f})"

@@ -222,7 +222,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: cannot read this configuration: {problem.strerror}.") from None
         except UnicodeDecodeError:
             raise ConfigError(f"{path}: this configuration is no text; it is written in TOML or JSON.") from None
-        except (tomllib.TOMLDecodeError, RecursionError) as problem:
+        except (ValueError, RecursionError) as problem:  # ValueError: also whole numbers of thousands of digits
             raise ConfigError(f"{path}: this configuration is no valid TOML: {problem}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a configuration is a table of option names and values.")

@@ -30,10 +30,12 @@ class RecordedStep:
 
     Args:
         parameters: whose gradients a step makes.
+        whole: images of a whole batch, the only size that is recorded.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], whole: int) -> None:
         self._parameters = parameters
+        self._whole = whole
         self._recording: _Recording | None = None
         self._warm = 0
 
@@ -49,10 +51,10 @@ class RecordedStep:
         recording = self._recording
         if recording is not None and recording.key != key:
             recording = self._recording = None
-        if recording is None and self._warm >= _WARM:
+        if recording is None and self._warm >= _WARM and len(images) == self._whole:
             recording = self._recording = self._record(key, step, images, labels)
         if recording is None or recording.images.shape != images.shape:
-            self._warm += 1
+            self._warm += len(images) == self._whole
             return step(images, labels)
         recording.images.copy_(images)
         recording.labels.copy_(labels)

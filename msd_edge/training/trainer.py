@@ -109,7 +109,6 @@ class Trainer:
         needed = config.loss.method in FEATURE_METHODS
         self.adapters = adapters.to(self.device) if needed and (adapters := make_adapters(self.network)) else None
         self.optimizer = _make_optimizer([self.network, *([self.adapters] if self.adapters else [])], config)
-        self.recorded = self._make_recorded()
         self.average: dict[str, Tensor] | None = None
         self.restart_average()
         self.training = Feeder(dataset.train, self.device, config.compute.workers, world.shard)
@@ -119,6 +118,7 @@ class Trainer:
         mean = config.network.mean
         fill = tuple(round(m) for m in mean)
         self.augmentation = Augmentation(config.augment.pad, config.augment.flip, config.augment.cutout, fill)
+        self.recorded = self._make_recorded()
         self.bounds = batch_bounds(self.train_size, config.optim.batch_size)
         self.steps = len(self.bounds)
         self.tau = config.loss.tau
@@ -215,9 +215,11 @@ class Trainer:
         config = self.config
         if self.device.type != "cuda" or self.world.size > 1:
             return None
-        if config.compute.compile or config.loss.method == "annealed":
+        # What a user's or a library's own forward does is not known: it may read back values or draw in Python.
+        if config.compute.compile or config.loss.method == "annealed" or ":" in config.network.arch:
             return None
-        return RecordedStep([parameter for _, parameter in self._named_parameters()])
+        parameters = [parameter for _, parameter in self._named_parameters()]
+        return RecordedStep(parameters, min(config.optim.batch_size, self.train_size))
 
     @property
     def _int8(self) -> bool:
@@ -252,8 +254,8 @@ class Trainer:
             sums += self.world.weigh(torch.cat([scalars, terms.labels]), whole)
             on_step(self.epoch + 1, step + 1, self.steps)
         self.world.add(sums)
+        loss, distilled, matched, *losses = (sums / self.steps).tolist()  # waits for a GPU
         trained = time.perf_counter()
-        loss, distilled, matched, *losses = (sums / self.steps).tolist()
         if not math.isfinite(loss):
             raise MsdEdgeError(
                 f"the loss is no longer a number in epoch {self.epoch + 1} (learning rate {lr:.3g}); "
@@ -363,7 +365,7 @@ class Trainer:
             self.network,
             self.validation,
             self.validation_size,
-            batch_size=_VALIDATED if self.device.type == "cpu" else 8 * _VALIDATED,
+            batch_size=self._validated_at_once(),
             dtype=self.dtype,
             int8=self._int8,
             world=self.world,
@@ -371,6 +373,12 @@ class Trainer:
         if kept is not None:
             self.network.load_state_dict(kept)
         return tuple(n / self.validation_size for n in correct)
+
+    def _validated_at_once(self) -> int:
+        """Return how many images are validated together: on a GPU more where they are small."""
+        _, height, width = self.config.network.image_shape
+        small = 32 * 32 / (height * width)
+        return _VALIDATED if self.device.type == "cpu" else int(_VALIDATED * min(8.0, max(1.0, 8 * small)))
 
     def _save(self, rows: list[dict[str, Any]]) -> None:
         self.folder.write_metrics(rows)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from msd_edge.benchmarks.study import work
 from msd_edge.benchmarks.study.cells import cells_of, read_result, result_path
 from msd_edge.benchmarks.study.settings import read_study
 from msd_edge.benchmarks.study.table import draw_tables, paired_test, summarise_cells
-from msd_edge.errors import ConfigError, DataError, Interrupted
+from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError
 from msd_edge.locks import hold
 
 STUDY = """
@@ -141,16 +143,83 @@ def test_processes_share_the_cells(file: Path, starter: list[str] | None) -> Non
     assert len(list(Path("out/runs").iterdir())) == 6  # trials are not kept
 
 
-def test_results_of_other_settings_are_not_taken(file: Path) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_nothing_of_other_settings_is_taken(file: Path, keep: bool) -> None:
     out = Path("out")
-    program.main(file, out, limit=1)
-    file.write_text(file.read_text().replace("lr = 0.1", "lr = 0.05"))
+    program.main(file, out, limit=1, keep=keep)
+    file.write_text(file.read_text().replace("epochs = 2", "epochs = 1"))
     with pytest.raises(ConfigError, match="made with other settings"):
         program.main(file, out)
     study = read_study(file)
-    result_path(next(iter(cells_of(study, out))), out).unlink()
+    path = result_path(next(iter(cells_of(study, out))), out)
+    path.unlink()
     program.main(file, out, limit=1)
-    assert len(list(out.glob("cells/*"))) == 1
+    assert [json.loads(found.read_text())["epochs"] for found in out.glob("cells/*")] == [1]
+    assert path.is_file()
+
+
+def test_one_cell_that_fails_does_not_stop_the_others(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(
+        file.read_text() + "\n[data.hot]\nsource = 'stripes.npz'\noptim = { lr = 1e20 }\nmethods = ['joint']\n"
+    )
+    text = (
+        file.read_text()
+        .replace("[data.stripes]", "[data.stripes]\nmethods = ['joint']")
+        .replace("seeds = [0, 1]", "seeds = [0]")
+    )
+    file.write_text(text)
+    with pytest.raises(MsdEdgeError, match="hot--single--joint--seed0, hot--small--joint--seed0; what is done is kept"):
+        program.main(file, Path("out"))
+    assert capsys.readouterr().err.count("the loss is no longer a number") == 2
+    assert {path.stem for path in Path("out/cells").glob("*")} == {
+        "stripes--single--joint--seed0",
+        "stripes--small--joint--seed0",
+    }
+    # Mended in the file, the same command goes on.
+    file.write_text(text.replace("1e20", "0.1"))
+    program.main(file, Path("out"))
+    assert len(list(Path("out/cells").glob("*"))) == 4
+
+
+def test_of_every_class_as_many_images_are_taken(file: Path) -> None:
+    rng = np.random.default_rng(1)
+    y = np.array([0] * 100 + [1] * 40)
+    x = rng.integers(0, 255, (140, 8, 8, 1), dtype=np.uint8)
+    np.savez("stripes.npz", x_train=x, y_train=y, x_test=x[:20] // 2, y_test=y[:20])
+    program.main(file, Path("out"), limit=1)
+    with np.load(next(Path("out/data").glob("stripes-30-*.npz"))) as part:
+        assert np.bincount(part["y_train"]).tolist() == [30, 30]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"jobs": 2, "limit": 1}, "--jobs 2: --limit counts one process's cells"),
+        ({"draw": True}, "there are no results"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(file: Path, options: dict[str, int], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        program.main(file, Path("out"), **options)
+    assert not Path("out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_end_with_the_process_that_started_them(file: Path, number: signal.Signals) -> None:
+    file.write_text(file.read_text().replace("epochs = 2", "epochs = 500"))
+    command = [sys.executable, "-m", "msd_edge.benchmarks.study", str(file), "--out", "out", "--jobs", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        deadline = time.monotonic() + 300
+        while len(list(Path("out/runs").glob("*/metrics.jsonl"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        workers = [int(child) for child in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+        assert len(workers) == 2
+        parent.send_signal(number)
+        _, said = parent.communicate(timeout=120)
+    assert parent.returncode == 130
+    assert said.strip() == "stopped; the same command goes on where it was."
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +244,11 @@ def test_a_study_that_cannot_be_run_is_refused_before_anything(file: Path, old: 
     assert not Path("out").exists()
 
 
-def test_too_few_images_of_a_class_are_named(file: Path) -> None:
+def test_too_few_images_of_a_class_are_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(file.read_text().replace("images_per_class = 30", "images_per_class = 51"))
-    with pytest.raises(DataError, match="fewer than 51"):
+    with pytest.raises(MsdEdgeError, match="could not be run"):
         program.main(file, Path("out"))
+    assert "a class has fewer than 51 training images." in capsys.readouterr().err
 
 
 def test_the_test_is_that_of_pairs() -> None:

@@ -8,7 +8,8 @@ import torch
 from msd_edge.data.config import DataConfig
 from msd_edge.training import setup
 from msd_edge.training.config import ComputeConfig, OptimConfig
-from msd_edge.training.methods import LossConfig, Method
+from msd_edge.training.methods import LossConfig, Method, Terms
+from msd_edge.training.recorded import RecordedStep, _Recording
 from msd_edge.training.trainer import EpochReport, Trainer
 
 
@@ -37,6 +38,7 @@ def test_replayed_steps_train_like_others(tmp_path: Path, method: Method, monkey
         trainer, _, _ = setup.start_trainer(setup.plan_run(options, tmp_path / name))
         reports: list[EpochReport] = []
         trainer.train(reports.append, lambda epoch, step, steps: None)
+        assert (trainer.recorded is not None and trainer.recorded._recording is not None) == (name == "replayed")
         return reports
 
     replayed = train("replayed")
@@ -44,3 +46,42 @@ def test_replayed_steps_train_like_others(tmp_path: Path, method: Method, monkey
     for one, other in zip(replayed, train("plain"), strict=True):
         assert one.loss == pytest.approx(other.loss, rel=0.02)
         assert one.accuracy == pytest.approx(other.accuracy, abs=0.06)
+
+
+class Played:
+    """In the place of a CUDA graph: notes that it was replayed."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def replay(self) -> None:
+        self.times += 1
+
+
+def test_whole_batches_are_recorded_and_others_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Played] = []
+    computed: list[int] = []
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> Terms:
+        computed.append(len(images))
+        weight.grad = images.float().mean(0)
+        total = weight.grad.sum()
+        return Terms(total, total[None], total, total, 3.0)
+
+    def record(self: RecordedStep, key: object, step: object, images: torch.Tensor, labels: torch.Tensor) -> _Recording:
+        graphs.append(Played())
+        gradient = torch.full_like(weight, float(len(graphs)))
+        terms = Terms(*(torch.zeros(()),) * 4, 3.0)
+        return _Recording(key, graphs[-1], images.clone(), labels.clone(), terms, (gradient,))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RecordedStep, "_record", record)
+    weight = torch.nn.Parameter(torch.zeros(2))
+    recorded = RecordedStep([weight], 4)
+    for number in range(12):  # epochs of two steps, the second one shorter
+        count, key = (4, 3)[number % 2], "early" if number < 10 else "late"
+        images = torch.full((count, 2), number)
+        recorded.run(key, step, images, torch.zeros(count))
+        expected = images.float().mean(0) if count == 3 or number < 6 else torch.full((2,), float(len(graphs)))
+        assert torch.equal(weight.grad, expected)
+    assert computed == [4, 3] * 3 + [3] * 3  # three whole batches warm up
+    assert [graph.times for graph in graphs] == [2, 1]  # a new key is recorded anew
