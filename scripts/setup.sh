@@ -22,6 +22,7 @@ venv="${MSD_EDGE_VENV:-.venv}"
 want="$extras $(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)"
 if [ ! -f "$venv/.msd-edge-installed" ] || [ "$(cat "$venv/.msd-edge-installed")" != "$want" ]; then
   start=$(date +%s)
+  echo "installing the packages into $venv: some gigabytes, some minutes" >&2
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   # A folder that holds more than what is asked for now is not taken apart: extras only add up.
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv

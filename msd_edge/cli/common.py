@@ -295,7 +295,11 @@ ConfigOption = Annotated[
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        "--preset", callback=_take_preset, is_eager=True, metavar="NAME", help=f"A recipe: {', '.join(PRESETS)}."
+        "--preset",
+        callback=_take_preset,
+        is_eager=True,
+        metavar="NAME",
+        help="fast: a recipe for CIFAR-10; options go before.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

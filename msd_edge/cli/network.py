@@ -50,7 +50,11 @@ def find_notes(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> list
         more = f" (and {one.count - 1} more)" if one.count > 1 else ""
         notes.append(f"int8: {one.module}{more}: {one.why}.")
     for index, share in enumerate(break_even(costs), 1):
-        if share > EXPENSIVE:
+        if share >= 1:
+            notes.append(
+                f"exit {index} at {costs[index - 1].place} can never pay: its branch costs as much as it saves{advice}."
+            )
+        elif share > EXPENSIVE:
             notes.append(
                 f"exit {index} at {costs[index - 1].place} is expensive: its branch pays only if more than "
                 f"{100 * share:.0f} % of the images that reach it leave there{advice}."

@@ -440,4 +440,4 @@ def _print_end(plan: "Plan", best: int) -> None:
     single = plan.info.config.loss.method == "single"
     following = f"msd-edge eval{name}" if single else f"msd-edge export{name} --int8 --target tflite --target onnx"
     common.say()
-    common.facts([("best", f"epoch {best}{found} on validation"), ("next", following)])
+    common.facts([("best", f"epoch {best}{found} on the calibration split"), ("next", following)])
