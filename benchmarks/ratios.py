@@ -112,7 +112,8 @@ def compare_litert_benchmark(setting: Setting) -> Iterator[Comparison]:
 
             def theirs(command: Sequence[str] = command, answer: Path = answer) -> float:
                 _run(command, setting.threads)
-                return float(json.loads(answer.read_text())["latency"]["median_ms"])
+                # It rounds to hundredths: 0.0 is less than half of one.
+                return float(json.loads(answer.read_text())["latency"]["median_ms"]) or 0.005
 
             def ours(path: Path = path, target: Target = target) -> float:
                 return _time_in_process(path, target, setting)["median"]
