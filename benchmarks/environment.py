@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _MIB = 1 << 20
 
@@ -223,6 +227,16 @@ def _groups(root: Path, controller: str) -> list[Path]:
                 break
             group = group.parent
     return folders
+
+
+def describe_machine(device: "torch.device") -> str:
+    """Return the GPU that a device is, if any, the processor, its cores and the system, as a table names them."""
+    card = ""
+    if device.type == "cuda":
+        import torch
+
+        card = f"{torch.cuda.get_device_name(device)}, "
+    return f"{card}{read_processor().name}, {read_cores().allowed:g} cores, {describe_system()}"
 
 
 def describe_system() -> str:

@@ -120,20 +120,10 @@ def _train(row: Row, data: str, run: Path, epochs: int, step: Callable[[str], No
         options = setup.TrainOptions(
             data=DataConfig(source=data),
             arch=row.arch,
-            arch_options={},
             width=row.width,
-            exits=3,
-            exits_at=None,
-            branch="sampled",
-            branch_width=1.0,
-            branch_interval=None,
             loss=LossConfig(),
             optim=OptimConfig(epochs=epochs, batch_size=_BATCH, lr=0.05, schedule="one-cycle", warmup=0.2),
             compute=ComputeConfig(),
-            pad=None,
-            flip=None,
-            cutout=0,
-            seed=0,
         )
         plan = setup.plan_run(options, run)
     with plan.folder.lock():

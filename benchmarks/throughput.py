@@ -22,7 +22,7 @@ from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
 from msd_edge.data.select import select_images
 from msd_edge.errors import ConfigError
-from msd_edge.exits.rules import ExitRule, score
+from msd_edge.exits.rules import ExitRule, never, score
 from msd_edge.files import write_json
 from msd_edge.runtime.cascade import CascadeRunner
 from msd_edge.runtime.onnx import import_onnxruntime
@@ -236,12 +236,13 @@ def measure_speeds(
         rule = cascade.rule
         if rule.name == "patience":
             raise ConfigError(f"{bundle.path}: batches are measured with max-softmax or entropy, not with patience.")
+        stay = ExitRule(rule.name, (never(rule.name, len(alone)),) * (len(alone) - 1), (1.0,) * len(alone))
         step("one at a time")
         single = np.array([cascade.predict(image).index for image in images])
         first = bundle.variant(variant).segments[0].inputs[0]
         tensors = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(first.dtype)
         ways: dict[str, Callable[[int], NDArray[np.int64]]] = {
-            "last exit alone": lambda batch: _run_alone(alone, tensors, batch),
+            "last exit alone": lambda batch: run_shrinking(alone, stay, tensors, batch),
             "cascade, batches shrink": lambda batch: run_shrinking(stages, rule, tensors, batch),
             "cascade, batches filled": lambda batch: run_filled(stages, rule, tensors, batch),
         }
@@ -259,16 +260,6 @@ def measure_speeds(
         Speed(name, batch, median(found), min(found), median(a / b for a, b in zip(found, base[batch], strict=True)))
         for (name, batch), found in taken.items()
     ], same
-
-
-def _run_alone(stages: Sequence[Stage], images: Array, batch: int) -> NDArray[np.int64]:
-    answers = []
-    for start in range(0, len(images), batch):
-        values: Sequence[Array] = [images[start : start + batch]]
-        for stage in stages:
-            logits, values = stage.run(values)
-        answers.append(logits.argmax(-1))
-    return np.concatenate(answers)
 
 
 def main(

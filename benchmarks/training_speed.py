@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from msd_edge.benchmarks.study.cells import describe_machine
+from msd_edge.benchmarks.environment import describe_machine
 from msd_edge.cli import common
 from msd_edge.data.augment import Augmentation, augment
 from msd_edge.data.batches import Feeder, epoch_order
@@ -80,7 +80,9 @@ class PlainLoop:
             start, seen = time.perf_counter(), 0
             for batch in self.batches(number):
                 images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-                logits, features = network.forward_features(images.float().contiguous())
+                # A copy: grey images are contiguous in both layouts, and would be taken for channels-last.
+                plain = images.float().clone(memory_format=torch.contiguous_format)
+                logits, features = network.forward_features(plain)
                 loss = self.config.loss
                 terms = compute_loss(loss, logits, features, labels, progress=0.0, tau=loss.tau)
                 optimizer.zero_grad()
@@ -142,20 +144,10 @@ def main(
     options = setup.TrainOptions(
         data=DataConfig(source=data),
         arch=arch,
-        arch_options={},
         width=width,
-        exits=3,
-        exits_at=None,
-        branch="sampled",
-        branch_width=1.0,
-        branch_interval=None,
         loss=LossConfig(method="joint"),
         optim=OptimConfig(epochs=rounds + 1, batch_size=batch_size),
         compute=ComputeConfig(device="auto"),
-        pad=None,
-        flip=None,
-        cutout=0,
-        seed=0,
     )
     with tempfile.TemporaryDirectory() as place:
         plan = setup.plan_run(options, Path(place) / "run", dataset=dataset)

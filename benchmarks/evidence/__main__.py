@@ -3,6 +3,7 @@
 The text of the page is written by hand; between ``<!-- drawn: NAME -->`` and ``<!-- end -->`` is what is drawn.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -56,8 +57,7 @@ def draw_page(page: str, evidence: Path) -> str:
 
 
 def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
-    def figures() -> Figures:
-        return _read_figures(evidence)
+    figures = functools.cache(lambda: _read_figures(evidence))
 
     def foretold() -> str:
         return "{} of {} operating points are foretold within 5 %.".format(*count_foretold(figures()))

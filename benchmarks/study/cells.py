@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from msd_edge.benchmarks.environment import describe_system, read_cores, read_processor
+from msd_edge.benchmarks.environment import describe_machine
 from msd_edge.data.batches import Feeder
 from msd_edge.data.config import DataConfig
 from msd_edge.data.dataset import Dataset
@@ -167,12 +166,6 @@ def _run(study: Study, cell: Cell, out: Path, step: Step, running: Running) -> d
     return result
 
 
-def describe_machine(device: torch.device) -> str:
-    """Return GPU, processor, its cores and the system, as a table names them."""
-    card = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
-    return f"{card}{read_processor().name}, {read_cores().allowed:g} cores, {describe_system()}"
-
-
 def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder, running: Running) -> setup.Plan:
     made_with = folder.path / _SETTINGS
     if made_with.is_file() and made_with.read_text(encoding="utf-8") == fingerprint(study, cell):
@@ -192,13 +185,10 @@ def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder, running: Runni
         exits_at=network.exits_at,
         branch=network.branch,
         branch_width=network.branch_width,
-        branch_interval=None,
         loss=cell.loss,
         optim=make_optim(study, cell.data),
         compute=running.compute,
-        pad=None,
         flip=study.data[cell.data].flip,
-        cutout=0,
         seed=cell.seed,
     )
     return setup.plan_run(options, folder.path, dataset=_load(source))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,26 +48,26 @@ _NEW_CLASSIFIER = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """What a user chose; None leaves the choice to the data or the method."""
 
     data: DataConfig
     arch: str
-    arch_options: dict[str, ArchOption]
-    width: int | None
-    exits: int
-    exits_at: str | None
-    branch: BranchKind
-    branch_width: float
-    branch_interval: int | None
+    arch_options: dict[str, ArchOption] = field(default_factory=dict)
+    width: int | None = None
+    exits: int = 3
+    exits_at: str | None = None
+    branch: BranchKind = "sampled"
+    branch_width: float = 1.0
+    branch_interval: int | None = None
     loss: LossConfig
     optim: OptimConfig
     compute: ComputeConfig
-    pad: int | None
-    flip: bool | None
-    cutout: int
-    seed: int
+    pad: int | None = None
+    flip: bool | None = None
+    cutout: int = 0
+    seed: int = 0
     weights: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

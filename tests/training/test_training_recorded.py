@@ -20,20 +20,10 @@ def test_replayed_steps_train_like_others(tmp_path: Path, method: Method, monkey
         options = setup.TrainOptions(
             data=DataConfig(source="digits"),
             arch="resnet8",
-            arch_options={},
             width=8,
-            exits=3,
-            exits_at=None,
-            branch="sampled",
-            branch_width=1.0,
-            branch_interval=None,
             loss=LossConfig(method=method),
             optim=OptimConfig(epochs=3, batch_size=100, lr=0.05),
             compute=ComputeConfig(device="cuda", precision="fp32"),
-            pad=None,
-            flip=None,
-            cutout=0,
-            seed=0,
         )
         trainer, _, _ = setup.start_trainer(setup.plan_run(options, tmp_path / name))
         reports: list[EpochReport] = []
