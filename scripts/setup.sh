@@ -19,8 +19,14 @@ if [ -z "$python" ]; then
 fi
 
 venv="${MSD_EDGE_VENV:-.venv}"
-want="$extras $(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)"
-if [ ! -f "$venv/.msd-edge-installed" ] || [ "$(cat "$venv/.msd-edge-installed")" != "$want" ]; then
+# The marker: every set of extras that was installed from these files, then the files' hash. Sets only add up, so that
+# scripts that want different ones take turns without installing anything anew; `dev` has all that `all` has.
+marker="$venv/.msd-edge-installed"
+hash="$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)"
+have=" "
+if [ -f "$marker" ]; then have=" $(tr '\n' ' ' < "$marker") "; fi
+if [[ "$have" != *" $hash "* ]]; then have=" "; fi
+if [[ "$have" != *" $extras "* && ! ("$extras" == all && "$have" == *" dev "*) ]]; then
   start=$(date +%s)
   echo "installing the packages into $venv: some gigabytes, some minutes" >&2
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
@@ -29,7 +35,8 @@ if [ ! -f "$venv/.msd-edge-installed" ] || [ "$(cat "$venv/.msd-edge-installed")
   # A minute a file is not enough where many things run at once.
   UV_COMPILE_BYTECODE_TIMEOUT="${UV_COMPILE_BYTECODE_TIMEOUT:-900}" \
     "$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --constraint constraints.txt --editable ".[$extras]"
-  echo "$want" > "$venv/.msd-edge-installed"
+  echo ${have//"$hash"/} "$extras" "$hash" > "$marker.new"
+  mv "$marker.new" "$marker"
   echo "installed the packages in $(($(date +%s) - start)) s ($venv)"
 fi
 export PATH="$(cd "$venv" && pwd)/bin:$PATH"

@@ -59,8 +59,8 @@ def report(
     paths = results or [newest_results()]
     files = {"report": out, "markdown": markdown, "csv": csv}
     targets = {kind: path for kind, path in files.items() if path is not None}
-    _check_targets(targets, paths, overwrite=overwrite)
     sources = load(paths, bundle)
+    _check_targets(targets, paths, overwrite=overwrite)
     if not as_json:
         _say_sources(sources, newest=not results)
     # All texts before the first file: what fails, fails before anything is written.

@@ -44,17 +44,23 @@ def load_torchvision(config: DataConfig) -> Source:
 
 def _open(make: Any, config: DataConfig, *, train: bool) -> Any:
     root = Path(config.root).expanduser()
+    inside = root / SETS[config.source][1]
+    new = [folder for folder in (inside, *inside.parents) if not folder.exists()]
     try:
         # Standard output belongs to our own results; old pickles of arrays make new numpy warn of deprecation.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
             return make(root=str(root), train=train, download=config.download)
-    except Exception as problem:  # noqa: BLE001  torchvision raises RuntimeError, URLError, OSError, EOFError, …
+    except BaseException as problem:  # torchvision raises RuntimeError, URLError, OSError, EOFError, …
+        for folder in new:  # it makes its folders before it has anything to put into them
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if not isinstance(problem, Exception):
+            raise
         why = "could not be downloaded" if config.download else "is not there, or is damaged"
         reason = " ".join(str(getattr(problem, "reason", problem)).split()).rstrip(".")
         raise DataError(
-            f"{config.source} {why} ({reason}); put its files into {root / SETS[config.source][1]}, "
-            "or give the images as --data FILE.npz."
+            f"{config.source} {why} ({reason}); put its files into {inside}, or give the images as --data FILE.npz."
         ) from None
 
 

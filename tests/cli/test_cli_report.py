@@ -80,6 +80,18 @@ def test_wrong_input_is_one_sentence(here, capsys, arguments, said):
     assert not (here / "report.html").exists()
 
 
+def test_a_missing_input_is_told_before_an_output_that_is_there(here, capsys):
+    (here / "report.html").write_text("mine")
+    for arguments, said in (
+        (["nothing.json"], "nothing.json: there is no such results file."),
+        (["--bundle", "nowhere"], "nowhere: there is no such bundle; make one with `msd-edge export`."),
+        ([], "report.html is there already; --overwrite replaces it."),
+    ):
+        assert cli.run(["report", *arguments]) == 2
+        assert capsys.readouterr().err == f"msd-edge: {said}\n"
+    assert (here / "report.html").read_text() == "mine"
+
+
 def test_without_results_it_says_what_makes_them(here, capsys):
     (here / "results" / "desk.json").unlink()
     assert cli.run(["report"]) == 2

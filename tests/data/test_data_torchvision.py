@@ -103,6 +103,19 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     assert "\n" not in str(caught.value)
 
 
+def test_a_failed_download_leaves_no_folder_but_those_that_were_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/nothing-here.tar.gz")
+    monkeypatch.setattr(datasets.FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
+    (tmp_path / "mine").mkdir()
+    for source in ("cifar10", "fashion-mnist"):
+        for root in ("new/deeper", "mine"):
+            with pytest.raises(DataError, match="could not be downloaded"):
+                load_dataset(DataConfig(source=source, root=str(tmp_path / root)))
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+
 def test_a_damaged_file_is_refused_before_it_is_unpickled(cifar10: Path) -> None:
     path = cifar10 / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-1])
