@@ -13,6 +13,16 @@ from typing import Any
 from msd_edge.bundle.choices import suggest
 
 _COMMAND = re.compile(r"No such command '(.*?)'", re.DOTALL)
+# What other programs call it, where a close spelling would not lead there; each holds for verbs that have the right one.
+_ELSEWHERE = {
+    "--gpu": "--compute cuda",
+    "--cuda": "--compute cuda",
+    "--cpu": "--compute cpu",
+    "--device": "--compute",
+    "--model": "--arch",
+    "--learning-rate": "--lr",
+    "--force": "--overwrite",
+}
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 
 
@@ -34,9 +44,13 @@ def explain_usage(wrong: Exception, arguments: Sequence[str]) -> str:
     option = getattr(wrong, "option_name", None)
     if kind == "NoSuchOption" and option is not None:
         known = [name for one in _parameters(context) for name in _names(one) if name.startswith("--")]
-        return f"{option}: `{command}` has no such option{suggest(option, known) or ';'} {see} shows all."
+        return f"{option}: `{command}` has no such option{_suggest_option(option, known) or ';'} {see} shows all."
     if (found := _COMMAND.search(message)) is not None and context is not None:
         known = list(context.command.list_commands(context))
+        if found[1] in ("help", "version"):
+            told = next((word for word in arguments if word in known), "")
+            words = " ".join(["msd-edge", *([told] if told and found[1] == "help" else []), f"--{found[1]}"])
+            return f"{found[1]}: there is no such command; did you mean `{words}`?"
         return f"{found[1]}: there is no such command{suggest(found[1], known) or ';'} {see} shows all."
     if (found := _EXTRA.search(message)) is not None:
         return f"{found[1]}: `{command}` does not take so many words; {see} says which."
@@ -49,6 +63,13 @@ def explain_usage(wrong: Exception, arguments: Sequence[str]) -> str:
         if wanted:
             return f"{_given(parameter, arguments)}: give {wanted}."
     return f"{message.rstrip('.')}; see {see}."
+
+
+def _suggest_option(option: str, known: Sequence[str]) -> str:
+    elsewhere = _ELSEWHERE.get(option)
+    if elsewhere is None:
+        return suggest(option, known)
+    return f"; did you mean {elsewhere}?" if elsewhere.split(" ")[0] in known else ""
 
 
 def _first_word(arguments: Sequence[str]) -> str:
