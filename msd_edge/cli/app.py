@@ -7,6 +7,7 @@ import traceback
 import typer
 
 from msd_edge.cli import bench, calibrate, common, deploy, devices, doctor, eval, export, plan, predict, report, train
+from msd_edge.cli.helping import WIDEST, make_plain
 from msd_edge.cli.usage import explain_usage
 from msd_edge.errors import ConfigError, MsdEdgeError
 from msd_edge.training.distributed import ALONE, read_place
@@ -27,7 +28,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
 
 
@@ -48,6 +50,7 @@ def root(
 
 for _verb in (train, eval, export, plan, calibrate, predict, bench, report, devices, deploy, doctor):
     _verb.register(app)
+make_plain(app)
 
 
 def run(arguments: list[str]) -> int:
@@ -63,12 +66,15 @@ def run(arguments: list[str]) -> int:
             reconfigure(errors="replace")
     try:
         _take_place(arguments)
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="msd-edge", standalone_mode=False)
         if code == _INTERRUPTED:  # Typer's own answer to Ctrl-C
             return _fail("interrupted.", _INTERRUPTED)
         return code if isinstance(code, int) else 0
     except _UsageProblem as wrong:
-        return 2 if type(wrong).__name__ == "NoArgsIsHelpError" else _fail(explain_usage(wrong, arguments), 2)
+        if type(wrong).__name__ == "NoArgsIsHelpError":
+            common.say(str(getattr(wrong, "message", "")).rstrip())
+            return 2
+        return _fail(explain_usage(wrong, arguments), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted.", _INTERRUPTED)
     except BrokenPipeError:

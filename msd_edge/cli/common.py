@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from msd_edge.bundle.choices import closest, suggest
+from msd_edge.cli.helping import WIDEST, PlainCommand
 from msd_edge.cli.presets import PRESETS
 from msd_edge.errors import ConfigError, MsdEdgeError, RuntimeUnavailable
 from msd_edge.training.distributed import ALONE, World
@@ -80,8 +81,10 @@ def table(header: list[str], rows: list[list[str]]) -> None:
 
 def run_script(main: Callable[..., None]) -> None:
     """Run a script's function as its command line, and end with one sentence and its exit code where it fails."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"max_content_width": WIDEST})
+    app.command(cls=PlainCommand)(main)
     try:
-        typer.run(main)
+        app()
     except MsdEdgeError as problem:
         sys.stderr.write(f"{problem}\n")
         sys.exit(problem.exit_code)

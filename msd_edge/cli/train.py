@@ -98,7 +98,9 @@ def train(
     beta_end: Annotated[float, typer.Option(min=0, max=1e6, help="… and at the end; a cosine between.")] = 0.0,
     detach: Annotated[bool, typer.Option(help="No gradient into a teacher.")] = True,
     tau_squared: Annotated[bool, typer.Option(help="Distillation times tau squared.")] = True,
-    label_smoothing: Annotated[float, typer.Option(min=0, max=0.99)] = 0.0,
+    label_smoothing: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of each label that is spread over all classes.")
+    ] = 0.0,
     equilibrium: Annotated[
         bool, typer.Option("--equilibrium", help="Weigh the exits' gradients into the trunk (gradient equilibrium).")
     ] = False,
@@ -110,10 +112,10 @@ def train(
     qat_lr: Annotated[
         float, typer.Option(min=1e-6, max=1, help="Highest learning rate of those, as a share of --lr.")
     ] = 0.05,
-    batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step, over all processes.")] = 128,
     lr: Annotated[float, typer.Option(min=1e-9, max=1000, help="Highest learning rate.")] = 0.1,
-    momentum: Annotated[float, typer.Option(min=0, max=0.999)] = 0.9,
-    weight_decay: Annotated[float, typer.Option(min=0, max=100)] = 5e-4,
+    momentum: Annotated[float, typer.Option(min=0, max=0.999, help="Of SGD (Nesterov's).")] = 0.9,
+    weight_decay: Annotated[float, typer.Option(min=0, max=100, help="Pull of weights towards zero.")] = 5e-4,
     schedule: Annotated[str, typer.Option(help="cosine or one-cycle.")] = "cosine",
     warmup: Annotated[float, typer.Option(min=0, max=1, help="Share of all steps in which the rate rises.")] = 0.1,
     ema: Annotated[float, typer.Option(min=0, max=0.99999, help="Decay a step of averaged weights; 0: none.")] = 0.0,

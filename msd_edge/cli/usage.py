@@ -13,7 +13,7 @@ from typing import Any
 from msd_edge.bundle.choices import suggest
 
 _COMMAND = re.compile(r"No such command '(.*?)'", re.DOTALL)
-# What other programs call it, where a close spelling would not lead there; each holds for verbs that have the right one.
+# What other programs call it, where a close spelling would not lead there; for verbs that have the right one.
 _ELSEWHERE = {
     "--gpu": "--compute cuda",
     "--cuda": "--compute cuda",

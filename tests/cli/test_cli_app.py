@@ -1,5 +1,6 @@
 """The frame of the command line: help, versions, wrong words, configuration files."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -169,3 +170,50 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert done.stdout.startswith("resnet")
+
+
+def help_lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert run([*arguments, "--help"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+@pytest.mark.parametrize("verb", [*VERBS, "plan", "devices", "deploy"])
+def test_help_fits_the_terminal_and_leaves_most_of_it_to_the_words(
+    verb: str, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = help_lines(capsys, verb)
+    commands = [line for line in lines if line.startswith("    ") and ("msd-edge " in line or "--" in line)]
+    assert max(len(line) for line in lines if line not in commands) <= min(columns, 100) - 2
+    assert not any(line.endswith("-") or line != line.rstrip() for line in lines)
+    assert not re.search("<[a-z]", "".join(lines))
+    options = lines[lines.index("Options:") + 1 :]
+    begins = {len(line) - len(line.lstrip()) for line in options} - {2}
+    assert len(begins) <= 1, "the words stand in one column"
+    assert max(begins, default=0) <= 34
+
+
+def test_examples_of_help_can_be_pasted_as_they_stand(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = help_lines(capsys, "train")
+    place = next(place for place, line in enumerate(lines) if line.endswith("mobilenetv3_small_100 \\"))
+    assert lines[place : place + 2] == [
+        "    msd-edge train --data cifar10 --arch timm:mobilenetv3_small_100 \\",
+        "        --exits-at blocks.2,blocks.4 --branch separable",
+    ]
+
+
+def test_help_calls_values_and_switches_by_short_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    train, predict = "\n".join(help_lines(capsys, "train")), help_lines(capsys, "predict")
+    assert "\n  --[no-]detach  " in train
+    assert "\n  --width N  " in train
+    assert "\n  --out DIR  " in train
+    assert predict[0] == "Usage: msd-edge predict [OPTIONS] BUNDLE IMAGE..."
+    whole = " ".join(" ".join(help_lines(capsys)).split())
+    assert "bench Measure a bundle on real test images, each variant in a fresh process, here or on a device." in whole
