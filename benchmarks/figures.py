@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msd_edge.benchmarks.job import Answers
+from msd_edge.benchmarks.points import measured_as
 from msd_edge.benchmarks.results import (
     CascadeBench,
     ExitBench,
@@ -79,6 +80,7 @@ class Taken:
 def figure_variant(taken: Taken, answers: Mapping[str, Answers]) -> VariantBench:
     """Return the figures of a variant; ``answers``: what the cascade said at each operating point."""
     variant, loading = taken.variant, taken.loading
+    measured = measured_as(taken.calibration)
     return VariantBench(
         target=variant.target,
         precision=variant.precision,
@@ -92,7 +94,9 @@ def figure_variant(taken: Taken, answers: Mapping[str, Answers]) -> VariantBench
         cpu_per_wall=taken.turns.processor_share(_last(taken)),
         segments=tuple(_figure_segment(taken, index) for index in range(1, len(variant.segments) + 1)),
         exits=tuple(_figure_exit(taken, index) for index in range(1, len(variant.segments) + 1)),
-        cascade=tuple(_figure_point(taken, point, answers[point.name]) for point in taken.calibration.points),
+        cascade=tuple(
+            _figure_point(taken, point, answers[point.name], measured[point.name]) for point in taken.calibration.points
+        ),
     )
 
 
@@ -148,13 +152,14 @@ def _figure_exit(taken: Taken, index: int) -> ExitBench:
     )
 
 
-def _figure_point(taken: Taken, point: OperatingPoint, answers: Answers) -> CascadeBench:
+def _figure_point(taken: Taken, point: OperatingPoint, answers: Answers, measured: str) -> CascadeBench:
+    """Return a point's figures; ``measured``: the point whose times they are, itself or one with the same setting."""
     exits = np.array(answers.exits) - 1
     right = np.array(answers.predicted) == taken.labels
     count = len(taken.variant.segments)
     temperatures = tuple(part.temperature for part in taken.calibration.exits)
     expected = ExitRule(taken.calibration.rule, point.thresholds, temperatures).take(taken.logits)
-    name = f"{taken.variant.name}/point-{point.name}"
+    name = f"{taken.variant.name}/point-{measured}"
     preprocess, inference, decision, total = (
         summarise(taken.times[f"{name}/{part}"], f"{name}/{part}")
         for part in ("preprocess", "inference", "decision", "total")

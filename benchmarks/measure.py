@@ -9,6 +9,7 @@ from msd_edge.benchmarks.contenders import AloneTurns, CascadeTurns, SegmentTurn
 from msd_edge.benchmarks.figures import Loading, Taken
 from msd_edge.benchmarks.job import Job, Report, Step
 from msd_edge.benchmarks.loading import load_chain, load_exit
+from msd_edge.benchmarks.points import measured_as
 from msd_edge.benchmarks.proof import prove
 from msd_edge.benchmarks.turns import Contender, Images, take_turns
 from msd_edge.bundle.golden import read_golden
@@ -54,6 +55,7 @@ def measure(bundle: Bundle, job: Job, images: Images, on_step: Callable[[Step], 
     alone = tuple(load_exit(bundle, variant, entry, job.runtime, job.threads, samples[0]) for entry in variant.exits)
     times: Times = {}
     runner = chain.runner
+    measured = measured_as(calibration)
     points = {
         point.name: CascadeTurns(
             f"{variant.name}/point-{point.name}",
@@ -63,6 +65,7 @@ def measure(bundle: Bundle, job: Job, images: Images, on_step: Callable[[Step], 
             every_image=True,
         )
         for point in calibration.points
+        if measured[point.name] == point.name
     }
     forced = [
         CascadeTurns(f"{variant.name}/exit-{index}", runner, force_exit(index, temperatures), times, every_image=False)
@@ -107,7 +110,7 @@ def measure(bundle: Bundle, job: Job, images: Images, on_step: Callable[[Step], 
         alone=tuple((loaded.init, loaded.first) for loaded in alone),
     )
     taken = Taken(bundle, variant, calibration, loading, golden, times, turns, logits, np.array(job.labels))
-    answers = {name: figures.list_answers(contender.answers) for name, contender in points.items()}
+    answers = {name: figures.list_answers(points[first].answers) for name, first in measured.items()}
     return Report(
         variant=figures.figure_variant(taken, answers),
         raw={name: tuple(values) for name, values in times.items()},

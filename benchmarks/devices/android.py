@@ -33,6 +33,7 @@ from msd_edge.benchmarks.devices.protocol import (
 )
 from msd_edge.benchmarks.devices.transfer import Item, Store, bundle_items, write_item
 from msd_edge.benchmarks.job import Job, Report, Step
+from msd_edge.benchmarks.points import measured_as
 from msd_edge.benchmarks.proof import RANGE_SHARE, limit_steps
 from msd_edge.benchmarks.results import Circumstances, Condition, Device
 from msd_edge.bundle.android import folder_name
@@ -240,8 +241,9 @@ class AndroidDevice:
             item = write_item(scratch / name, piece.tobytes())
             files[f"{folder}/{name}"] = item
             pieces.append(ImageFile(path=f"{folder}/{name}", sha256=item.sha256, count=len(piece)))
-        points = tuple(point.name for point in calibration.points)
-        main = f"point-{'lossless' if 'lossless' in points else points[0]}"
+        measured = measured_as(calibration)
+        points = tuple(dict.fromkeys(measured.values()))
+        main = f"point-{measured.get('lossless', points[0])}"
         options = self._options
         paced = None
         if options.paced is not None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from msd_edge.benchmarks.devices.protocol import PhoneResult
 from msd_edge.benchmarks.figures import Loading, Taken, figure_variant
 from msd_edge.benchmarks.job import Answers, Job, Report
+from msd_edge.benchmarks.points import measured_as
 from msd_edge.benchmarks.proof import judge
 from msd_edge.benchmarks.results import HostAgreement, PacedBench, SustainedBench, SustainedMinute
 from msd_edge.benchmarks.stats import summarise
@@ -83,7 +84,7 @@ def figure_report(bundle: Bundle, variant: Variant, calibration: Calibration, jo
         logits,
         np.array(job.labels),
     )
-    answers = {point.name: result.answers[point.name] for point in calibration.points}
+    answers = {name: result.answers[first] for name, first in measured_as(calibration).items()}
     raw_times = {name: tuple(values) for name, values in times.items()}
     figures = figure_variant(taken, answers)
     paced, more = _paced(result, variant)
@@ -155,7 +156,7 @@ def _check_answer(
 ) -> None:
     """Check that everything that was asked for is there, and that it fits together."""
     images, exits = len(job.labels), len(variant.segments)
-    points = [point.name for point in calibration.points]
+    points = list(dict.fromkeys(measured_as(calibration).values()))
     wanted = {
         **{f"point-{name}/{part}": images for name in points for part in _CASCADE},
         **{f"exit-{k}/{part}": 1 for k in range(1, exits + 1) for part in _CASCADE},

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from msd_edge.benchmarks.notes import SEPARATOR
 from msd_edge.benchmarks.report import text
 from msd_edge.benchmarks.report.intervals import differs
 from msd_edge.benchmarks.report.measures import Point, Run, Series, mean_of, ratio, twin
 from msd_edge.benchmarks.results import ExitBench
 
-# Results that do not say on how many images accuracy was promised are taken at their word.
+# Results that do not say on how many images accuracy was expected are taken at their word.
 _MANY = 1_000_000
 # Below this share a difference of speed is not worth a word.
 _SAME_SPEED = 0.02
@@ -140,7 +141,7 @@ def warnings(run: Run) -> list[str]:
     found = []
     for sentence in precision_sentences(run):
         name, slower, _ = sentence.partition(" is slower than ")
-        if slower and not _told(notes, name, "slower than"):
+        if slower and not _told(notes, "slower than", name):
             found.append(sentence)
     for series in run.series:
         golden = series.bench.golden
@@ -149,27 +150,25 @@ def warnings(run: Run) -> list[str]:
                 f"{series.label}: only {text.percent(golden.top1_agreement)} % of {golden.images} golden images get "
                 "the class they got at export."
             )
-        found += _broken_promises(series)
+        found += _unmet_expectations(series)
         for point in series.points:
             found += _point_warnings(series, point, notes)
     return found
 
 
-def _broken_promises(series: Series) -> list[str]:
-    broken = []
+def _unmet_expectations(series: Series) -> list[str]:
+    unmet = []
     for point in series.points:
         bench = point.bench
-        promised_on = bench.expected_images or _MANY
-        if differs(bench.expected_accuracy, promised_on, bench.correct, bench.images):
-            promised, measured = text.percent(bench.expected_accuracy), text.percent(bench.accuracy)
-            broken.append(
-                f"{bench.point} ({promised} promised, {measured} ± {text.percent(point.half_width)} measured)"
-            )
-    if not broken:
+        expected_on = bench.expected_images or _MANY
+        if differs(bench.expected_accuracy, expected_on, bench.correct, bench.images):
+            expected, measured = text.percent(bench.expected_accuracy), text.percent(bench.accuracy)
+            unmet.append(f"{bench.point} ({expected} expected, {measured} ± {text.percent(point.half_width)} measured)")
+    if not unmet:
         return []
     return [
-        f"{series.label}: accuracy differs from what calibration promised by more than chance at "
-        f"{text.listed(broken)}, in %."
+        f"{series.label}: accuracy differs from what calibration expected by more than chance at "
+        f"{text.listed(unmet)}, in %."
     ]
 
 
@@ -177,12 +176,12 @@ def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> lis
     found = []
     bench = point.bench
     name, at = series.bench.name, f"at {bench.point} "
-    if bench.simulation_agreement < 1 and not _told(notes, name, at, "another exit"):
+    if bench.simulation_agreement < 1 and not _told(notes, "another exit", name, at):
         found.append(
             f"{series.label}: {at}{text.percent(1 - bench.simulation_agreement, 2)} % of the images left at another "
             "exit than their full outputs say."
         )
-    told = _told(notes, name, "does not pay", f"{bench.point} (")
+    told = _told(notes, "does not pay", name, f"{bench.point} (")
     if point.own_speed is not None and point.own_speed < 1 and not told:
         found.append(
             f"{series.label}: {at}the cascade is slower than the last exit alone "
@@ -191,8 +190,10 @@ def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> lis
     return found
 
 
-def _told(notes: tuple[str, ...], *words: str) -> bool:
-    return any(all(word in note for word in words) for note in notes)
+def _told(notes: tuple[str, ...], kind: str, *words: str) -> bool:
+    """Return whether a note of a kind speaks of something: all words stand in one of its parts, one a variant."""
+    parts = [part for note in notes if kind in note for part in note.split(SEPARATOR)]
+    return any(all(word in part for word in words) for part in parts)
 
 
 def _span(low: str, high: str) -> str:

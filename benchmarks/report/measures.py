@@ -17,12 +17,21 @@ ORDER = ("tflite-int8", "tflite-float32", "onnx-int8", "onnx-float32", "tflite-f
 
 @dataclass(frozen=True)
 class Point:
-    """An operating point of a cascade. ``own_speed``, ``float_speed``: how often faster than that last exit alone."""
+    """An operating point of a cascade.
+
+    Attributes:
+        bench: its measurements.
+        half_width: of the 95 % interval of its accuracy.
+        own_speed: how often faster than its own last exit alone.
+        float_speed: how often faster than float32's last exit alone.
+        same_as: the point before it with the same setting, whose measurement this is; empty where it has its own.
+    """
 
     bench: CascadeBench
     half_width: float
     own_speed: float | None
     float_speed: float | None
+    same_as: str = ""
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -136,20 +145,27 @@ def _series(variants: tuple[VariantBench, ...]) -> tuple[Series, ...]:
     labels = _variant_labels(variants)
     slots = _slots(variants)
     bare = tuple(Series(variant, label, slot, ()) for variant, label, slot in zip(variants, labels, slots, strict=True))
-    full = [
-        Series(s.bench, s.label, s.slot, tuple(_point(point, s, twin(s, bare)) for point in s.bench.cascade))
-        for s in bare
-    ]
+    full = [Series(s.bench, s.label, s.slot, _points(s, twin(s, bare))) for s in bare]
     return tuple(sorted(full, key=lambda series: series.slot))
 
 
-def _point(point: CascadeBench, own: Series, float_twin: Series | None) -> Point:
+def _points(own: Series, float_twin: Series | None) -> tuple[Point, ...]:
+    first: dict[tuple[object, ...], str] = {}  # by the list of raw times and the setting
+    found = []
+    for point in own.bench.cascade:
+        name = first.setdefault((point.total.raw or point.point, point.thresholds), point.point)
+        found.append(_point(point, own, float_twin, "" if name == point.point else name))
+    return tuple(found)
+
+
+def _point(point: CascadeBench, own: Series, float_twin: Series | None, same_as: str) -> Point:
     mean = point.total.mean
     return Point(
         point,
         half_width(point.correct, point.images),
         point.speedup or ratio(mean_of(own.last), mean),
         ratio(mean_of(float_twin.last), mean) if float_twin is not None else None,
+        same_as,
     )
 
 

@@ -59,7 +59,7 @@ def _points_table(run: Run) -> list[str]:
             rows.append(
                 [
                     _words(series.label),
-                    _words(bench.point),
+                    _words(bench.point) + (f" (measured as {_words(point.same_as)})" if point.same_as else ""),
                     f"{text.percent(bench.accuracy)} ± {text.percent(point.half_width)}",
                     *(text.ms(t) for t in (bench.total.mean, bench.total.median, bench.total.p90, bench.total.p99)),
                     " / ".join(text.share(part) for part in point.shares),
@@ -87,7 +87,8 @@ def _points_table(run: Run) -> list[str]:
 
 
 def _exits_table(run: Run) -> list[str]:
-    header = ["variant", "exit", "accuracy, %", "mean ms", "chain, median ms", "alone, median ms", "MACs", "kB"]
+    header = ["variant", "exit", "accuracy, %", "mean ms", "chain, median ms", "alone, median ms"]
+    header += ["chain MACs", "chain kB"]
     rows = [
         [
             _words(series.label),

@@ -8,7 +8,7 @@ from msd_edge.cli import common
 if TYPE_CHECKING:
     from msd_edge.benchmarks.devices import BenchDevice
     from msd_edge.benchmarks.harness import BenchOptions, Plan
-    from msd_edge.benchmarks.results import Results, Timing, VariantBench
+    from msd_edge.benchmarks.results import CascadeBench, Results, Timing, VariantBench
     from msd_edge.bundle.reader import Bundle
     from msd_edge.data.dataset import Dataset
 
@@ -95,7 +95,7 @@ def _say_variant(variant: "VariantBench") -> None:
         f"peak memory +{variant.peak_memory:.1f} MiB · {golden.images} golden images {near}"
     )
     common.table(
-        ["exit", "accuracy", "MACs", "chain ms", "p90", "p99", "alone ms", "init ms", "first ms", "kB"],
+        ["exit", "accuracy", "chain MACs", "chain ms", "p90", "p99", "alone ms", "init ms", "first ms", "chain kB"],
         [
             [
                 str(each.index),
@@ -113,10 +113,10 @@ def _say_variant(variant: "VariantBench") -> None:
         ],
     )
     common.table(
-        ["point", "accuracy", "promised", "total ms", "p90", "p99", "mean", "promised", "exits taken %", "× faster"],
+        ["point", "accuracy", "expected", "total ms", "p90", "p99", "mean", "expected ms", "exits taken %", "× faster"],
         [
             [
-                point.point,
+                names,
                 f"{point.accuracy:.2%}",
                 f"{point.expected_accuracy:.2%}",
                 f"{point.total.median:.3f}",
@@ -127,10 +127,19 @@ def _say_variant(variant: "VariantBench") -> None:
                 " / ".join(f"{count / point.images * 100:.0f}" for count in point.exit_counts),
                 "-" if point.speedup is None else f"{point.speedup:.2f}",
             ]
-            for point in variant.cascade
+            for names, point in _measured(variant)
         ],
     )
     _say_device(variant)
+
+
+def _measured(variant: "VariantBench") -> "list[tuple[str, CascadeBench]]":
+    """Return what was measured at operating points, once each: all names that stand for it, and its figures."""
+    same: dict[tuple[object, ...], list[CascadeBench]] = {}
+    for point in variant.cascade:
+        key = (point.total.raw or point.point, point.thresholds, point.expected_accuracy, point.expected_ms)
+        same.setdefault(key, []).append(point)
+    return [(", ".join(point.point for point in points), points[0]) for points in same.values()]
 
 
 def _say_device(variant: "VariantBench") -> None:

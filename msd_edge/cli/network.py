@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_costs(costs: "Sequence[ExitCost]") -> None:
-    """Print a line an exit: MACs stand-alone and of its branch, parameters, bytes in int8, when it pays."""
+    """Print a line an exit: MACs alone, in the chain and of its branch, parameters, bytes in int8, when it pays."""
     from msd_edge.models.worth import break_even
 
     shares = [f"{100 * share:.0f} %" for share in break_even(costs)]
@@ -19,6 +19,7 @@ def print_costs(costs: "Sequence[ExitCost]") -> None:
         [
             f"exit {index}  {cost.place}",
             f"{cost.macs / 1e6:.2f} M",
+            f"{cost.chain_macs / 1e6:.2f} M",
             f"{cost.branch_macs / 1e6:.2f} M",
             f"{cost.parameters / 1e6:.3f} M",
             f"{cost.activations / 1e3:.0f} kB",
@@ -28,7 +29,8 @@ def print_costs(costs: "Sequence[ExitCost]") -> None:
         for index, (cost, pays) in enumerate(zip(costs, [*shares, ""], strict=True), 1)
     ]
     common.say()
-    common.table(["", "MACs", "its branch", "parameters", "int8 activations", "handed on", "pays from"], rows)
+    header = ["", "alone MACs", "chain MACs", "branch MACs", "parameters", "int8 activations", "handed on", "pays from"]
+    common.table(header, rows)
 
 
 def warn_of(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> None:

@@ -403,7 +403,7 @@ def _describe(plan: "Plan") -> None:
             (
                 "network",
                 f"{config.network.arch}, exits at {', '.join(plan.info.places)} · after {shares} % of "
-                f"{last.macs / 1e6:.1f} M MACs · {last.parameters / 1e6:.2f} M parameters",
+                f"{last.macs / 1e6:.1f} M MACs, each alone · {last.parameters / 1e6:.2f} M parameters",
             ),
             (
                 "method",

@@ -30,7 +30,7 @@ class Drift:
         promised = " / ".join(f"{100 * share:.0f}" for share in self.promised)
         seen = " / ".join(f"{100 * share:.0f}" for share in self.seen)
         return (
-            f"of the last {self.images} images {seen} % left at exits 1..{len(self.seen)}, where calibration promised "
+            f"of the last {self.images} images {seen} % left at exits 1..{len(self.seen)}, where calibration expected "
             f"{promised} %; accuracy and time are no longer what was measured."
         )
 

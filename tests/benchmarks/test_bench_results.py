@@ -155,12 +155,19 @@ def test_a_slower_integer_exit_is_flagged(measured: tuple[Results, Raw]) -> None
     floats = variant(measured, "float32", (1.0, 2.0, 3.0), alone=2.0)
     integers = variant(measured, "int8", (0.5, 2.5, 1.0), alone=1.0)
     assert write_notes([integers, floats]) == (
-        "tflite-int8 is slower than tflite-float32 at exit 2 as a chain: median 2.500 ms against 2.000 ms.",
+        "int8 is slower than float32: tflite-int8 at exit 2 as a chain (1.25 times the median).",
     )
     slow = variant(measured, "int8", (0.5, 1.0, 1.0), alone=9.0)
-    assert [note.split(":")[0] for note in write_notes([slow, floats])] == [
-        f"tflite-int8 is slower than tflite-float32 at exit {index} as a file of its own" for index in (1, 2, 3)
-    ]
+    assert write_notes([slow, floats]) == (
+        "int8 is slower than float32: tflite-int8 at exits 1, 2 and 3 as a file of its own (4.50 times the median).",
+    )
+    both = variant(measured, "int8", (1.5, 1.0, 4.5), alone=9.0)
+    other = {"target": "onnx"}
+    again = [variant(measured, name, (1.0, 2.0, wide), **other) for name, wide in (("int8", 3.5), ("float32", 3.0))]
+    assert write_notes([both, floats, *again]) == (
+        "int8 is slower than float32: tflite-int8 at exits 1 and 3 as a chain (1.50 times the median), at exits 1, 2 "
+        "and 3 as a file of its own (4.50 times the median); onnx-int8 at exit 3 as a chain (1.17 times the median).",
+    )
     assert write_notes([slow]) == ()
 
 
@@ -172,10 +179,10 @@ def test_other_targets_are_not_compared(measured: tuple[Results, Raw]) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"runtime_threads": 6}, "started 6 threads where 1 were asked for"),
-        ({"cpu_per_wall": 1.9}, "kept 1.9 cores busy where 1 threads were asked for"),
-        ({"cpu_per_wall": 0.53}, "had a core for only 53% of the time"),
-        ({"threads": 2, "cpu_per_wall": 1.05}, "2 threads were asked for, and inference kept only 1.1 cores busy"),
+        ({"runtime_threads": 6}, "More threads were started than asked for: tflite-int8 6 instead of 1 (litert)."),
+        ({"cpu_per_wall": 1.9}, "more cores busy than threads were asked for: tflite-int8 1.9 with 1 thread."),
+        ({"cpu_per_wall": 0.53}, "(share of the time in which the process had a core): tflite-int8 53%."),
+        ({"threads": 2, "cpu_per_wall": 1.05}, "kept fewer cores busy than threads were asked for (the"),
         ({"threads": 2, "cpu_per_wall": 1.8}, ""),
         ({"cpu_per_wall": None, "runtime_threads": None}, ""),
     ],
@@ -194,6 +201,18 @@ def test_a_cascade_that_does_not_pay_or_leaves_elsewhere_is_told(measured: tuple
     odd = points[1].model_copy(update={"speedup": 1.5, "simulation_agreement": 0.75})
     notes = write_notes([variant(measured, "int8", (1.0, 1.0, 1.0), cascade=(slow, odd))])
     assert notes == (
-        "tflite-int8: at fast 25.00% of the images left at another exit than their full outputs say.",
-        "tflite-int8: the cascade does not pay against its last exit alone at lossless (0.91 ×).",
+        "Some images left at another exit than their full outputs say: tflite-int8 at fast 25.00%.",
+        "The cascade does not pay against its last exit alone: tflite-int8 at lossless (0.91 ×).",
     )
+
+
+def test_variants_that_surprise_alike_share_a_sentence(measured: tuple[Results, Raw]) -> None:
+    points = measured[0].variants[0].cascade
+    slow = [points[0].model_copy(update={"speedup": 0.5}), points[1].model_copy(update={"speedup": 0.75})]
+    busy = [
+        variant(measured, precision, (1.0, 1.0, 1.0), cascade=tuple(slow), cpu_per_wall=share)
+        for precision, share in (("float32", 0.6), ("int8", 0.7))
+    ]
+    pays, waits = write_notes(busy)
+    assert pays.endswith("at lossless (0.50 ×), at fast (0.75 ×); tflite-int8 at lossless (0.50 ×), at fast (0.75 ×).")
+    assert waits.endswith("the process had a core): tflite-float32 60%; tflite-int8 70%.")

@@ -145,3 +145,45 @@ def test_proof_and_bench_use_the_same_session_options(tmp_path: Path, seen_optio
     assert set(seen_options) == for_proof
     assert len(for_proof) == 1
     assert next(iter(for_proof))[:2] == (1, 1)  # both of the runtime's knobs
+
+
+def with_points(bundle: Bundle, **thresholds: tuple[float, ...]) -> Bundle:
+    """Return a bundle with these operating points instead of its own."""
+    (found,) = bundle.manifest.variants
+    calibration = found.calibration
+    assert calibration is not None
+    base = calibration.points[0]
+    points = [base.model_copy(update={"name": name, "thresholds": values}) for name, values in thresholds.items()]
+    changed = found.model_copy(update={"calibration": calibration.model_copy(update={"points": tuple(points)})})
+    manifest = bundle.manifest.model_copy(update={"variants": (changed,)})
+    (bundle.path / "manifest.json").write_text(manifest.model_dump_json())
+    return read_bundle(bundle.path)
+
+
+def test_points_with_the_same_setting_are_measured_once_and_shown_under_every_name(tmp_path: Path) -> None:
+    bundle = read_bundle(make_bundle(tmp_path / "b", variants=("tflite-int8",)))
+    calibration = bundle.manifest.variants[0].calibration
+    assert calibration is not None
+    never, half = (point.thresholds for point in calibration.points)
+    report = run(with_points(bundle, full=never, lossless=half, balanced=half, fast=never), "tflite-int8", seconds=0.2)
+    measured = {name.split("/")[1] for name in report.raw if "/point-" in name}
+    assert measured == {"point-full", "point-lossless"}
+    full, lossless, balanced, fast = report.variant.cascade
+    assert [point.point for point in report.variant.cascade] == ["full", "lossless", "balanced", "fast"]
+    assert balanced == lossless.model_copy(update={"point": "balanced"})
+    assert fast == full.model_copy(update={"point": "fast"})
+    assert lossless.exit_counts != full.exit_counts
+    assert str(fast.total.raw) in report.raw
+    assert list(report.answers) == ["full", "lossless", "balanced", "fast"]
+    assert report.answers["fast"] == report.answers["full"] != report.answers["balanced"]
+
+
+def test_a_bundle_with_one_exit_has_one_point_to_measure(tmp_path: Path) -> None:
+    bundle = make_alone(tmp_path / "one", "tflite-int8")
+    names = ("full", "lossless", "balanced", "fast")
+    report = run(with_points(bundle, **dict.fromkeys(names, ())), "tflite-int8")
+    assert {name for name in report.raw if name.startswith("tflite-int8/point-") and name.endswith("total")} == {
+        "tflite-int8/point-full/total"
+    }
+    assert [point.point for point in report.variant.cascade] == list(names)
+    assert {point.total.count for point in report.variant.cascade} == {24}

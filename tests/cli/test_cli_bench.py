@@ -59,6 +59,25 @@ def test_the_newest_bundle_is_measured_told_and_written(place: Path, capfd: pyte
     assert [variant["precision"] for variant in printed["variants"]] == ["int8"]
 
 
+def test_points_with_the_same_setting_share_a_row_and_a_report(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make_bundle(place / "one", variants=("tflite-int8",), exits=1)
+    assert run(["bench", "one", *QUICK]) == 0
+    out, _ = capfd.readouterr()
+    heads = [line.split("  ") for line in out.splitlines() if line.startswith(("exit ", "point "))]
+    assert [word.strip() for word in heads[0] if word][2] == "chain MACs"
+    assert [word.strip() for word in heads[1] if word][1:3] == ["accuracy", "expected"]
+    assert "promised" not in out
+    assert sum(line.startswith(("lossless, fast ", "lossless ", "fast ")) for line in out.splitlines()) == 1
+    assert "\nlossless, fast  " in out
+    assert [point.point for point in read_results(place / "results/one-cpu.json").variants[0].cascade] == [
+        "lossless",
+        "fast",
+    ]
+    assert run(["report", "--markdown", "r.md"]) == 0
+    assert "| fast (measured as lossless) |" in (place / "r.md").read_text(encoding="utf-8")
+    assert "measured as <bdi>lossless</bdi>" in (place / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_dry_run_checks_and_writes_nothing(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     make_bundle(place / "b", variants=("tflite-int8",))
     assert run(["bench", "b", "--dry-run", "--images", "7"]) == 0

@@ -122,6 +122,20 @@ def test_a_bench_brings_results_of_the_same_kind_as_the_cpus(
     assert "No phone was measured" in page
 
 
+def test_a_phone_measures_points_with_the_same_setting_once(phone: PhoneOnLoopback) -> None:
+    make_bundle(Path("one"), variants=("tflite-int8",), exits=1)
+    arguments = ["bench", "one", "--device", "pixel", *QUICK, "--paced", "200", "--sustain", "0.01"]
+    assert run(arguments) == 0
+    path = Path("results/one-Pixel-8.json")
+    (variant,) = read_results(path).variants
+    assert [point.point for point in variant.cascade] == ["lossless", "fast"]
+    assert {point.total.raw for point in variant.cascade} == {"tflite-int8/point-lossless/total"}
+    assert {each.contender for each in variant.paced} == {"point-lossless", "exit-1"}
+    assert variant.sustained is not None
+    assert variant.sustained.contender == "point-lossless"
+    assert set(read_raw(path, read_results(path)).answers["tflite-int8"]) == {"lossless", "fast"}
+
+
 def test_the_phones_milliseconds_are_taken_by_calibrate(
     phone: PhoneOnLoopback, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,7 +41,7 @@ def test_promised_shares_raise_no_alarm_and_others_do() -> None:
     assert watch.drift is not None
     assert watch.drift.p_value < 1e-4
     assert "of the last 200 images" in str(watch.drift)
-    assert "promised 60 / 30 / 10 %" in str(watch.drift)
+    assert "expected 60 / 30 / 10 %" in str(watch.drift)
     for exit_ in 1 + rng.choice(3, 200, p=promised):
         watch.add(int(exit_))
     assert watch.drift is None
