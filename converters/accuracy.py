@@ -62,7 +62,12 @@ def measure_accuracy(found: Logits, proof: ProofSet, split_sha256: str) -> Accur
 
 
 def find_drops(proof: AccuracyProof, max_drop: float) -> tuple[Drop, ...]:
-    """Return the exits that lost more than ``max_drop`` points where a paired test says that this is no chance.
+    """Return the exits that lost more than ``max_drop`` points where a paired test says that this is no chance."""
+    return tuple(drop for drop in list_drops(proof, max_drop) if drop.p_value < SIGNIFICANCE)
+
+
+def list_drops(proof: AccuracyProof, max_drop: float) -> tuple[Drop, ...]:
+    """Return the exits that lost more than ``max_drop`` points, whether by chance or not.
 
     The images that may be lost count as gained in McNemar's test: asked is whether more were lost than that.
     """
@@ -70,9 +75,8 @@ def find_drops(proof: AccuracyProof, max_drop: float) -> tuple[Drop, ...]:
     drops = []
     for entry in proof.exits:
         points = 100 * (entry.reference - entry.exported)
-        p_value = sign_test(entry.lost, entry.gained + allowed)
-        if points > max_drop + 1e-9 and p_value < SIGNIFICANCE:
-            drops.append(Drop(entry.exit, points, p_value))
+        if points > max_drop + 1e-9:
+            drops.append(Drop(entry.exit, points, sign_test(entry.lost, entry.gained + allowed)))
     return tuple(drops)
 
 

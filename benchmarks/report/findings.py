@@ -182,7 +182,8 @@ def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> lis
             "exit than their full outputs say."
         )
     told = _told(notes, "does not pay", name, f"{bench.point} (")
-    if point.own_speed is not None and point.own_speed < 1 and not told:
+    alone = len(series.bench.exits) == 1 or point.same_as  # no cascade, or told of already
+    if point.own_speed is not None and point.own_speed < 1 and not told and not alone:
         found.append(
             f"{series.label}: {at}the cascade is slower than the last exit alone "
             f"({text.times(point.own_speed)} × its speed)."

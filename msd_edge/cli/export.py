@@ -135,7 +135,7 @@ def export(
         more = {} if assets is None else {"assets": str(assets)}
         common.say_json({"bundle": str(options.out), "manifest": manifest.model_dump(mode="json"), **more})
         return
-    _show(options.out, manifest)
+    _show(options.out, manifest, options.max_drop)
     if assets is not None:
         common.facts([("assets", f"{assets} · after calibrating: msd-edge export {options.out} --android-assets …")])
 
@@ -186,21 +186,22 @@ def _run(path: Path, options: "ExportOptions") -> "Manifest":
         return export_run(path, options, bar.note).manifest
 
 
-def _show(path: Path, manifest: "Manifest") -> None:
+def _show(path: Path, manifest: "Manifest", max_drop: float) -> None:
     count = len(manifest.exits)
     seams = manifest.variants[0].segments[:-1]
     shapes = ", ".join("×".join(str(n) for n in spec.shape[1:]) for s in seams for spec in s.features)
-    common.facts([("cut", f"{count} segments at the branch points; hand-over {shapes or 'none'}")])
+    common.facts([("cut", f"{_count(count, 'segment')} at the branch points; hand-over {shapes or 'none'}")])
     for variant in manifest.variants:
         _show_variant(variant)
     first = manifest.variants[0]
-    forms = f"{count} segments, {len(first.exits)} exits alone"
+    forms = f"{_count(count, 'segment')}, {_count(len(first.exits), 'exit')} alone"
     forms += ", 1 multi-signature file (TFLite)" if any(v.multi_signature for v in manifest.variants) else ""
     name = "" if path.parent == Path("bundles") else f" {path}"
     proven = ", ".join(f"{v.accuracy.images:,} for {v.name}" for v in manifest.variants)
     common.say()
     common.facts(
         [
+            *_note_drops(manifest, max_drop),
             ("proven", f"on calibration images: {proven}"),
             ("bundle", f"{path} · {forms}"),
             ("next", f"msd-edge calibrate{name}"),
@@ -232,5 +233,31 @@ def _show_variant(variant: "Variant") -> None:
         common.facts([("float", f"kept in float: {', '.join(variant.float_layers)}")])
 
 
+def _note_drops(manifest: "Manifest", max_drop: float) -> list[tuple[str, str]]:
+    """Return a note on int8 exits that lost more than allowed where the paired test says that this may be chance."""
+    from msd_edge.converters.accuracy import SIGNIFICANCE, list_drops
+
+    lost = [
+        f"{variant.name} exit {drop.exit} {drop.points:.2f} points (p {drop.p_value:.2g})"
+        for variant in manifest.variants
+        if variant.precision == "int8"
+        for drop in list_drops(variant.accuracy, max_drop)
+    ]
+    if not lost:
+        return []
+    return [
+        (
+            "note",
+            f"int8 lost more than --max-drop {max_drop:g}, within chance: {', '.join(lost)}; a paired test on the "
+            f"calibration images counts a drop as proven below p {SIGNIFICANCE:g}.",
+        )
+    ]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def _seam(index: int, spec: "TensorSpec") -> str:
-    return f"{index}→{index + 1} {spec.dtype} scale {spec.scale} zero point {spec.zero_point}"
+    setting = "" if spec.scale is None else f" scale {spec.scale:.6g} zero point {spec.zero_point}"
+    return f"{index}→{index + 1} {spec.dtype}{setting}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from msd_edge.bundle.manifest import TensorSpec
-from msd_edge.converters.accuracy import find_drops, measure_accuracy, sign_test, total_error
+from msd_edge.converters.accuracy import find_drops, list_drops, measure_accuracy, sign_test, total_error
 from msd_edge.converters.base import ConvertedFile
 from msd_edge.converters.proof import ProofSet, check_equal, check_parity, check_types, compare
 from msd_edge.errors import ParityError
@@ -37,6 +37,8 @@ def test_one_image_of_a_small_split_is_no_drop() -> None:
     accuracy = measure_accuracy(found_of(now), proof_of(before), HASH)
     assert accuracy.exits[0].exported == pytest.approx(0.98)
     assert find_drops(accuracy, 0.5) == ()
+    assert [(d.exit, round(d.points, 3), d.p_value) for d in list_drops(accuracy, 0.5)] == [(1, 2.0, 0.5)]
+    assert list_drops(accuracy, 2.0) == ()
 
 
 def test_many_images_are_a_drop_and_gains_are_weighed_against_losses() -> None:
