@@ -17,6 +17,7 @@ from msd_edge.benchmarks.evidence.plot import draw_plot
 from msd_edge.benchmarks.evidence.tables import (
     count_foretold,
     describe,
+    draw_cells,
     draw_match,
     draw_parts,
     draw_rivals,
@@ -64,6 +65,7 @@ def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
 
     return {
         "methods": lambda: _draw_study(evidence / "methods", "joint"),
+        "fast": lambda: draw_cells(_read_cells(evidence / "fast")),
         "rivals": lambda: draw_rivals(figures()),
         "rivals-machine": lambda: describe(figures(), _PACKAGES),
         "rivals-match": lambda: draw_match(figures(), ("balanced", "fast")),
@@ -75,11 +77,16 @@ def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
 
 
 def _draw_study(folder: Path, baseline: str) -> str:
+    results = _read_cells(folder)
+    results.sort(key=lambda result: (result["data"], result["network"], result["method"] != baseline))
+    return draw_tables(summarise_cells(results, baseline), baseline)
+
+
+def _read_cells(folder: Path) -> list[Any]:
     results = [_read(path) for path in sorted((folder / "cells").glob("*.json"))]
     if not results:
         raise ConfigError(f"{folder}: there are no cells of a study.")
-    results.sort(key=lambda result: (result["data"], result["network"], result["method"] != baseline))
-    return draw_tables(summarise_cells(results, baseline), baseline)
+    return results
 
 
 def _read(path: Path) -> Any:

@@ -1,7 +1,8 @@
 """Tables of docs/results.md."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,21 @@ def draw_rivals(figures: Figures) -> str:
         parts += [row for _, row in sorted(rows)]
         parts.append("")
     return "\n".join(parts).rstrip()
+
+
+def draw_cells(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a row for every finished cell of a study that compares networks: costs and accuracies of all exits."""
+    lines = [
+        _row("data", "network", "M MACs to each exit", "calibration, %", "test, %", "epochs", "million parameters"),
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for result in sorted(results, key=lambda result: (result["data"], result["macs"][-1])):
+        if "test" in result:
+            costs = " / ".join(f"{macs / 1e6:.0f}" for macs in result["macs"])
+            accuracies = (" / ".join(f"{100 * v:.2f}" for v in result[split]) for split in ("calibration", "test"))
+            size = f"{result['parameters'] / 1e6:.1f}"
+            lines.append(_row(result["data"], result["network"], costs, *accuracies, str(result["epochs"]), size))
+    return "\n".join(lines)
 
 
 def draw_parts(figures: Figures) -> str:

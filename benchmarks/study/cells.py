@@ -189,6 +189,7 @@ def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder, running: Runni
         optim=make_optim(study, cell.data),
         compute=running.compute,
         flip=study.data[cell.data].flip,
+        cutout=study.data[cell.data].cutout,
         seed=cell.seed,
     )
     return setup.plan_run(options, folder.path, dataset=_load(source))

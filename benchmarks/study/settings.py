@@ -43,6 +43,7 @@ class DataSetting(Model):
         images_per_class: of the training images; None: all.
         optim: what differs from the study's own.
         flip: as for ``train --flip``; None: as it suits the data.
+        cutout: as for ``train --cutout``.
         methods: what is compared here; None: all.
     """
 
@@ -50,6 +51,7 @@ class DataSetting(Model):
     images_per_class: Annotated[int, Field(ge=1)] | None = None
     optim: dict[str, float | int | str | bool] = Field(default_factory=dict)
     flip: bool | None = None
+    cutout: Annotated[int, Field(ge=0)] = 0
     methods: tuple[Name, ...] | None = None
 
 
@@ -197,6 +199,7 @@ def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
 def fingerprint(study: Study, cell: Cell) -> str:
     """Return what a kept result must have been made with: a hash of all settings that decide about it."""
     parts = (study.networks[cell.network], study.data[cell.data], make_optim(study, cell.data), cell.loss)
-    # What else is compared decides nothing about a cell.
-    text = "\n".join([*(part.model_dump_json(exclude={"methods"}) for part in parts), str(cell.seed)])
+    # What else is compared decides nothing about a cell; results from before there was cutout stay what they are.
+    left_out = {"methods"} if study.data[cell.data].cutout else {"methods", "cutout"}
+    text = "\n".join([*(part.model_dump_json(exclude=left_out) for part in parts), str(cell.seed)])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.shards import WHOLE, Shard
+from msd_edge.data.transfer import send
 from msd_edge.errors import ConfigError
 
 
@@ -74,7 +75,7 @@ def augment(
     channels = images.shape[1]
     if len(augmentation.fill) not in (1, channels):
         raise ConfigError(f"fill has {len(augmentation.fill)} values, the images have {channels} channels.")
-    fill = torch.tensor(augmentation.fill, dtype=torch.uint8, device=images.device).expand(channels)
+    fill = send(torch.tensor(augmentation.fill, dtype=torch.uint8), images.device).expand(channels)
     pixels = images.permute(0, 2, 3, 1)
     draw = _Draw(generator, images.shape[0] if whole is None else whole, shard)
     if augmentation.pad:
@@ -122,12 +123,12 @@ def _crop(pixels: Tensor, pad: int, fill: Tensor, draw: _Draw) -> Tensor:
     runs = padded.view(-1).as_strided((padded.numel() - run + 1, run), (1, 1))
     rows = (torch.arange(count) * tall + down)[:, None] + torch.arange(height)
     starts = (rows * wide + right[:, None]) * channels
-    return runs.index_select(0, starts.reshape(-1).to(pixels.device)).view(count, height, width, channels)
+    return runs.index_select(0, send(starts.reshape(-1), pixels.device)).view(count, height, width, channels)
 
 
 def _flip(pixels: Tensor, draw: _Draw) -> Tensor:
     """Mirror every other image (batch, H, W, C), by chance."""
-    chosen = (draw.share() < 0.5).nonzero().squeeze(1).to(pixels.device)
+    chosen = send((draw.share() < 0.5).nonzero().squeeze(1), pixels.device)
     return pixels.index_copy(0, chosen, pixels.index_select(0, chosen).flip(2))
 
 
@@ -139,4 +140,4 @@ def _cut_out(pixels: Tensor, side: int, fill: Tensor, draw: _Draw) -> Tensor:
     covered_y = (y >= top[:, None]) & (y < top[:, None] + side)
     covered_x = (x >= left[:, None]) & (x < left[:, None] + side)
     covered = (covered_y[:, :, None] & covered_x[:, None, :])[..., None]
-    return torch.where(covered.to(pixels.device), fill, pixels)
+    return torch.where(send(covered, pixels.device), fill, pixels)

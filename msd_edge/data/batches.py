@@ -10,6 +10,7 @@ from torch import Tensor
 
 from msd_edge.data.dataset import Images, ImageSet, MemorySet
 from msd_edge.data.shards import WHOLE, Shard
+from msd_edge.data.transfer import send
 from msd_edge.errors import ConfigError
 from msd_edge.processors import usable_processors
 
@@ -76,7 +77,7 @@ class Feeder:
             yield from self._streamed(pieces)
             return
         for piece in pieces:
-            indices = torch.from_numpy(piece.copy()).to(self.device)
+            indices = send(torch.from_numpy(piece.copy()), self.device)
             # Chosen as NHWC and then seen as NCHW: that is channels_last, with no reordering.
             yield self.images.index_select(0, indices).permute(0, 3, 1, 2), self.labels.index_select(0, indices)
 
@@ -91,10 +92,8 @@ class Feeder:
                 for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
                     images = np.concatenate([part.result() for part in waiting])
                     waiting = self._start(pool, following) if following is not None else []
-                    yield (
-                        self._place(images),
-                        self.labels.index_select(0, torch.from_numpy(piece.copy()).to(self.device)),
-                    )
+                    pixels = send(torch.from_numpy(_writable(images)), self.device).permute(0, 3, 1, 2)
+                    yield pixels, self.labels.index_select(0, send(torch.from_numpy(piece.copy()), self.device))
             finally:
                 for part in waiting:
                     part.cancel()
@@ -102,14 +101,6 @@ class Feeder:
     def _start(self, pool: ThreadPoolExecutor, piece: NDArray[np.int64]) -> list[Future[Images]]:
         parts = np.array_split(piece, max(1, min(self.workers, len(piece))))
         return [pool.submit(self.split.read, part) for part in parts]
-
-    def _place(self, images: Images) -> Tensor:
-        tensor = torch.from_numpy(_writable(images))
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
-        else:
-            tensor = tensor.to(self.device)
-        return tensor.permute(0, 3, 1, 2)
 
 
 def _writable(images: Images) -> Images:

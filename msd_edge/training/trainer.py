@@ -25,6 +25,8 @@ from msd_edge.training.recorded import RecordedStep, release
 from msd_edge.training.run import RunFolder, load_weights, make_network
 from msd_edge.training.schedule import fine_tuning_rate, learning_rate
 
+Forward = Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
+
 _MIX = 0x9E3779B97F4A7C15
 _ADAPTER = "adapter"
 _VALIDATED = 256
@@ -98,8 +100,8 @@ class Trainer:
             self.network.equilibrium = config.loss.equilibrium
         self.layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
         self.network = self.network.to(memory_format=self.layout)
-        run: Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = self.network.forward_features
-        self.forward = torch.compile(run) if config.compute.compile else run
+        run: Forward = self.network.forward_features
+        self.forward = _compile(run) if config.compute.compile else run
         self.frozen: tuple[nn.Module, ...] = ()
         if config.optim.freeze_trunk and isinstance(self.network, MultiExitNetwork):
             new = config.start is not None and config.start.new_classifier
@@ -216,7 +218,7 @@ class Trainer:
         if self.device.type != "cuda" or self.world.size > 1:
             return None
         # What a user's or a library's own forward does is not known: it may read back values or draw in Python.
-        if config.compute.compile or config.loss.method == "annealed" or ":" in config.network.arch:
+        if config.loss.method == "annealed" or ":" in config.network.arch:
             return None
         parameters = [parameter for _, parameter in self._named_parameters()]
         return RecordedStep(parameters, min(config.optim.batch_size, self.train_size))
@@ -318,7 +320,9 @@ class Trainer:
         else:
             enabled = dtype != torch.float32
             with torch.autocast(self.device.type, dtype, enabled=enabled), self.world.batch_norm():
-                logits, features = self.forward(images)
+                # Compiled for whole batches; an epoch's last one is not worth a compilation of its own.
+                whole = len(images) == min(self.config.optim.batch_size, self.train_size)
+                logits, features = (self.forward if whole else self.network.forward_features)(images)
         if self.adapters is not None:
             features = self.adapters([f.float() for f in features])
         mean = self.world.mean
@@ -410,6 +414,11 @@ class Trainer:
             "tau": self.tau,
         }
         self.folder.write_tensors(self.folder.state_path, tensors, facts)
+
+
+def _compile(run: Forward) -> Forward:
+    torch.compiler.reset()  # else the networks of earlier trainings in this process count as variants of this one
+    return torch.compile(run, dynamic=False)
 
 
 def _make_optimizer(modules: Sequence[nn.Module], config: TrainConfig) -> torch.optim.SGD:

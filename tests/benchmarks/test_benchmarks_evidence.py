@@ -16,6 +16,8 @@ from msd_edge.benchmarks.evidence.collect import ExitFigures, Figures, VariantFi
 from msd_edge.benchmarks.evidence.collect import main as collect
 from msd_edge.benchmarks.evidence.plot import draw_plot
 from msd_edge.benchmarks.evidence.tables import accuracy_at, count_foretold, draw_match, draw_parts, draw_rivals
+from msd_edge.benchmarks.study.cells import cells_of, read_result, result_path
+from msd_edge.benchmarks.study.settings import read_study
 from msd_edge.errors import ConfigError
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,7 +33,22 @@ def test_the_page_and_its_plot_are_drawn_from_the_files() -> None:
 def test_every_figure_kept_is_named_on_the_page() -> None:
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     drawn = set(re.findall(r"<!-- drawn: ([a-z-]+) -->", page))
-    assert {"methods", "rivals", "rivals-match", "time", "throughput", "shift"} <= drawn
+    assert {"methods", "fast", "rivals", "rivals-match", "time", "throughput", "shift"} <= drawn
+
+
+@pytest.mark.parametrize(
+    ("folder", "files"), [("methods", ["methods", "ablations"]), ("rivals", ["rivals"]), ("fast", ["fast"])]
+)
+def test_every_cell_kept_is_one_of_its_study(folder: str, files: list[str]) -> None:
+    out = DOCS / "evidence" / folder
+    known = set()
+    for file in files:
+        study = read_study(DOCS.parent / "benchmarks" / "studies" / f"{file}.toml")
+        cells = list(cells_of(study, out))
+        # Raises where a result was made with other settings than the study has.
+        assert any(read_result(study, cell, out) for cell in cells)
+        known |= {result_path(cell, out).name for cell in cells}
+    assert {path.name for path in (out / "cells").iterdir()} <= known
 
 
 def test_an_unknown_marker_is_named(tmp_path: Path) -> None:

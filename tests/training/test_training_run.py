@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,27 @@ def test_features_of_other_widths_go_through_adapters_that_no_file_holds(
     assert any(name.startswith("momentum/") for name in adapters)
     weights, _ = RunFolder(whole).read_tensors(whole / "model.safetensors")
     assert not [name for name in weights if "adapter" in name]
+
+
+def test_a_compiled_network_trains_the_same_and_only_whole_batches_are_compiled(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def trace_alone(run: Callable[..., object], **how: object) -> Callable[..., object]:
+        compiled = whole(run, backend="aot_eager", **how)  # traces and differentiates, and needs no C++ compiler
+
+        def noted(images: torch.Tensor) -> object:
+            sizes.append(len(images))
+            return compiled(images)
+
+        return noted
+
+    plain = run(plan_run(options(data, epochs=2), tmp_path / "plain"))
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", trace_alone)
+    compute = ComputeConfig(device="cpu", compile=True)
+    compiled = run(plan_run(options(data, epochs=2, compute=compute), tmp_path / "compiled"))
+    assert set(sizes) == {16}  # the last batch of an epoch is smaller
+    for one, other in zip(compiled, plain, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-3)
