@@ -1,9 +1,10 @@
 """One target converted and proven in a process of its own, while this one does the other.
 
-Conversions are Python, on one processor; the passes over images keep all of them busy. Two processes fill each other's
-gaps: 3 of 10 seconds on two processors. The other process is started with ``python -m msd_edge.converters.beside``,
-takes a ``Task`` as one line of JSON on its standard input, and later the line that says where the images lie; it writes
-JSON lines to its standard output, files into the bundle's folder, and ends when its standard input does.
+Conversions are Python, on one processor. The other process is started with ``python -m msd_edge.converters.beside``,
+takes a ``Task`` as one line of JSON on its standard input, and later a line that says that the images lie there. First
+it runs the network on the proof images, while this process converts the target that takes longest; then it makes its
+own target. It writes JSON lines to its standard output, files into the bundle's folder, and ends when its standard
+input does.
 """
 
 import contextlib
@@ -23,9 +24,9 @@ import numpy as np
 
 from msd_edge import errors
 from msd_edge.bundle.manifest import Precision, Target, Variant
-from msd_edge.converters.proof import ProofSet
+from msd_edge.converters.proof import Logits, ProofSet
 from msd_edge.converters.variants import MadeVariant
-from msd_edge.data.dataset import Images
+from msd_edge.data.dataset import Images, Labels
 from msd_edge.errors import CheckpointError, ExportError, MsdEdgeError
 from msd_edge.typed import Model
 
@@ -33,6 +34,7 @@ Step = Callable[[str], None]
 
 _GRACE = 3.0
 _IMAGES = "images.npz"
+_REFERENCE = "reference.npy"
 
 
 class Task(Model):
@@ -68,14 +70,21 @@ class Beside:
     noise: IO[bytes]
     lines: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
 
-    def give_images(self, proof: ProofSet, activations: Images) -> None:
-        """Tell it what to prove with; until then it can only convert to float."""
-        path = Path(self.task.work) / _IMAGES
-        np.savez(path, images=proof.images, labels=proof.labels, reference=proof.reference, activations=activations)
+    def give_images(self, images: Images, labels: Labels, activations: Images) -> None:
+        """Tell it what to prove with, and what to measure activation ranges on."""
+        np.savez(Path(self.task.work) / _IMAGES, images=images, labels=labels, activations=activations)
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # it has failed meanwhile: what it says is read later
             self.process.stdin.write(b"images\n")
             self.process.stdin.flush()
+
+    def take_reference(self, step: Step) -> Logits:
+        """Wait for the network's logits of the proof images, (images, exits, classes); raises as ``finish`` does."""
+        for said in self._listen(step):
+            if "reference" in said:
+                reference: Logits = np.load(Path(self.task.work) / _REFERENCE, allow_pickle=False)
+                return reference
+        raise self._why_it_ended()
 
     def finish(self, step: Step) -> tuple[MadeVariant, ...]:
         """Wait for its variants.
@@ -89,25 +98,34 @@ class Beside:
             ExportError: it died.
         """
         made: list[MadeVariant] = []
+        for said in self._listen(step):
+            if "variant" in said:
+                variant = Variant.model_validate(said["variant"])
+                golden = np.load(_golden_path(self.task, variant.precision), allow_pickle=False)
+                made.append(MadeVariant(variant, golden))
+        if self.process.wait() or len(made) != len(self.task.precisions):
+            raise self._why_it_ended()
+        return tuple(made)
+
+    def _listen(self, step: Step) -> Iterator[dict[str, Any]]:
+        """Yield what it says until it ends, but for progress, which is passed on, and errors, which are raised."""
         for line in iter(self.lines.get, None):
             said: dict[str, Any] = json.loads(line)
             if "step" in said:
                 step(said["step"])
-            elif "variant" in said:
-                variant = Variant.model_validate(said["variant"])
-                golden = np.load(_golden_path(self.task, variant.precision), allow_pickle=False)
-                made.append(MadeVariant(variant, golden))
             elif "errno" in said:
                 raise OSError(said["errno"], said["message"], said["path"])
-            else:
+            elif "error" in said:
                 raise _error_class(said["error"])(said["message"])
+            else:
+                yield said
+
+    def _why_it_ended(self) -> ExportError:
         code = self.process.wait()
-        if code or len(made) != len(self.task.precisions):
-            raise ExportError(
-                f"{self.task.target}: the process that converts beside this one ended with exit code {code}"
-                f"{' (out of memory?)' if code == -9 else ''}{_last_words(self.noise)}."
-            )
-        return tuple(made)
+        return ExportError(
+            f"{self.task.target}: the process that converts beside this one ended with exit code {code}"
+            f"{' (out of memory?)' if code == -9 else ''}{_last_words(self.noise)}."
+        )
 
 
 @contextlib.contextmanager
@@ -204,9 +222,13 @@ def main() -> int:
 
 
 def _work(task: Task, say: Callable[..., None]) -> None:
+    import torch
+
     from msd_edge.converters.prove import Prover
+    from msd_edge.converters.reference import run_network
     from msd_edge.converters.variants import make_variants, open_converter, prefix
     from msd_edge.files import sha256_file
+    from msd_edge.processors import usable_processors
     from msd_edge.segments import keep_exits
     from msd_edge.training.run import RunFolder, load_network
 
@@ -220,13 +242,18 @@ def _work(task: Task, say: Callable[..., None]) -> None:
     def step(text: str) -> None:
         say(step=text)
 
-    prepared = open_converter(task.target).prepare(network, prefix(step, task.target))
     if not sys.stdin.buffer.readline():
         return  # the one that asked is gone
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with np.load(Path(task.work) / _IMAGES, allow_pickle=False) as given:
-        proof = ProofSet(given["images"], given["labels"], given["reference"])
-        activations = given["activations"]
+        images, labels, activations = given["images"], given["labels"], given["activations"]
+    step("running the network on the proof images")
+    # The process that asked is converting meanwhile, on one processor.
+    torch.set_num_threads(max(1, usable_processors() - 1))
+    proof = ProofSet(images, labels, run_network(network, images))
+    np.save(Path(task.work) / _REFERENCE, proof.reference, allow_pickle=False)
+    say(reference=True)
+    prepared = open_converter(task.target).prepare(network, prefix(step, task.target))
     prover = Prover(proof, task.split_sha256, task.max_drop, fallback=task.fallback)
     for precision in task.precisions:
         (made,) = make_variants(prepared, (precision,), prover, activations, Path(task.folder), step)

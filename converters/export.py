@@ -1,9 +1,8 @@
 """From a run to a bundle: cut, convert, quantize, prove, write."""
 
 import contextlib
-import copy
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +18,9 @@ from msd_edge.converters.beside import Task, start_beside
 from msd_edge.converters.capability import check_capability
 from msd_edge.converters.proof import ProofSet
 from msd_edge.converters.prove import Prover
+from msd_edge.converters.reference import run_network
 from msd_edge.converters.variants import GOLDEN_IMAGES, MadeVariant, make_variants, open_converter, prefix
-from msd_edge.data.batches import Feeder
-from msd_edge.data.dataset import Dataset, Images, ImageSet, MemorySet
+from msd_edge.data.dataset import Images, ImageSet, Labels
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError, DataError
 from msd_edge.files import new_folder, refuse_existing, sha256_bytes, sha256_file
@@ -30,7 +29,6 @@ from msd_edge.models.network import MultiExitNetwork
 from msd_edge.processors import usable_processors
 from msd_edge.segments import keep_exits
 from msd_edge.training.config import RunInfo
-from msd_edge.training.evaluate import collect_logits
 from msd_edge.training.run import RunFolder, load_network
 from msd_edge.training.setup import load_run_data
 
@@ -115,8 +113,6 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
     if options.keep_exits:
         network = keep_exits(network, options.keep_exits)
     info = RunFolder(run).read_info()
-    step("loading the data")
-    dataset = load_run_data(info, run, options.data)
     # The folder is made before the long work, so that a place that cannot be written to is known at once.
     with new_folder(
         options.out,
@@ -125,60 +121,110 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
         work="is exporting to this bundle",
         error=BundleError,
     ) as folder:
-        manifest = _fill(folder, run, info, dataset, network, options, pairs, step)
+        weights = sha256_file(RunFolder(run).weights_path)
+        manifest = _fill(_Work(folder, run, info, network, measure_costs(network), options, pairs, weights), step)
     return Exported(options.out, manifest)
 
 
-def _fill(
-    folder: Path,
-    run: Path,
-    info: RunInfo,
-    dataset: Dataset,
-    network: MultiExitNetwork,
-    options: ExportOptions,
-    pairs: Sequence[tuple[Target, Precision]],
-    step: Step,
-) -> Manifest:
-    activations = choose_activations(dataset.train, options.calibration_images, info.config.data.source)
-    weights = sha256_file(RunFolder(run).weights_path)
-    wanted = {target: tuple(p for t, p in pairs if t == target) for target, _ in pairs}
-    first, *others = wanted
-    costs = measure_costs(network)
-    with contextlib.ExitStack() as stack:
-        tasks = [
-            Task(
-                run=str(run.resolve()),
-                weights_sha256=weights,
-                keep_exits=options.keep_exits,
-                target=target,
-                precisions=wanted[target],
-                folder=str(folder.resolve()),
-                split_sha256=info.calibration_sha256,
-                max_drop=options.max_drop,
-                fallback=options.fallback,
-            )
-            for target in others
-            if _is_worth_a_process(costs, options)
-        ]
-        helpers = [stack.enter_context(start_beside(task)) for task in tasks]
-        step("running the network on the proof images")
-        proof = choose_proof(network, dataset.calibration, options.proof_images)
-        for helper in helpers:
-            helper.give_images(proof, activations)
-        prover = Prover(proof, info.calibration_sha256, options.max_drop, fallback=options.fallback)
-        made: list[MadeVariant] = []
-        for target in (first,) if helpers else wanted:
-            prepared = open_converter(target).prepare(network, prefix(step, target))
-            made += make_variants(prepared, wanted[target], prover, activations, folder, step)
-        for helper in helpers:
-            made += helper.finish(step)
+@dataclass(frozen=True)
+class _Work:
+    """What is to be made, and from what."""
+
+    folder: Path
+    run: Path
+    info: RunInfo
+    network: MultiExitNetwork
+    costs: Sequence[ExitCost]
+    options: ExportOptions
+    pairs: Sequence[tuple[Target, Precision]]
+    weights_sha256: str
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return tuple(dict.fromkeys(target for target, _ in self.pairs))
+
+    def precisions(self, target: Target) -> tuple[Precision, ...]:
+        return tuple(precision for other, precision in self.pairs if other == target)
+
+    def prover(self, proof: ProofSet) -> Prover:
+        options = self.options
+        return Prover(proof, self.info.calibration_sha256, options.max_drop, fallback=options.fallback)
+
+    def task(self, target: Target) -> Task:
+        return Task(
+            run=str(self.run.resolve()),
+            weights_sha256=self.weights_sha256,
+            keep_exits=self.options.keep_exits,
+            target=target,
+            precisions=self.precisions(target),
+            folder=str(self.folder.resolve()),
+            split_sha256=self.info.calibration_sha256,
+            max_drop=self.options.max_drop,
+            fallback=self.options.fallback,
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was made: variants, whose files are written, from these images."""
+
+    variants: list[MadeVariant]
+    proof: ProofSet
+    activations: Images
+
+
+def _fill(work: _Work, step: Step) -> Manifest:
+    in_two = len(work.targets) > 1 and _is_worth_a_process(work.costs, work.options)
+    made = _make_in_two_processes(work, step) if in_two else _make_in_turn(work, step)
+    made.variants.sort(key=lambda one: work.pairs.index((one.variant.target, one.variant.precision)))
     step("writing the bundle")
-    return _write(folder, run, info, options, network, costs, made, proof, activations, weights)
+    return _write(work, made)
+
+
+def _make_in_turn(work: _Work, step: Step) -> _Made:
+    images, labels, activations = _read_images(work, step)
+    step("running the network on the proof images")
+    proof = ProofSet(images, labels, run_network(work.network, images))
+    made: list[MadeVariant] = []
+    for target in work.targets:
+        prepared = open_converter(target).prepare(work.network, prefix(step, target))
+        made += make_variants(prepared, work.precisions(target), work.prover(proof), activations, work.folder, step)
+    return _Made(made, proof, activations)
+
+
+def _make_in_two_processes(work: _Work, step: Step) -> _Made:
+    """Make TFLite files here, which takes longer, and ONNX files beside, with the reference for both."""
+    with start_beside(work.task("onnx")) as beside, _one_torch_thread():
+        images, labels, activations = _read_images(work, step)
+        beside.give_images(images, labels, activations)
+        prepared = open_converter("tflite").prepare(work.network, prefix(step, "tflite"))
+        proof = ProofSet(images, labels, beside.take_reference(step))
+        made = make_variants(prepared, work.precisions("tflite"), work.prover(proof), activations, work.folder, step)
+        return _Made([*made, *beside.finish(step)], proof, activations)
+
+
+@contextlib.contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Keep torch to one thread: where processors are busy, threads that wait for each other take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _is_worth_a_process(costs: Sequence[ExitCost], options: ExportOptions) -> bool:
     images = options.calibration_images + options.proof_images
     return usable_processors() > 1 and costs[-1].chain_macs * images >= _MACS_FOR_A_PROCESS
+
+
+def _read_images(work: _Work, step: Step) -> tuple[Images, Labels, Images]:
+    """Return proof images, their labels, and images for activation ranges."""
+    step("loading the data")
+    dataset = load_run_data(work.info, work.run, work.options.data)
+    activations = choose_activations(dataset.train, work.options.calibration_images, work.info.config.data.source)
+    return *choose_proof(dataset.calibration, work.options.proof_images), activations
 
 
 def choose_activations(train: ImageSet, count: int, source: str) -> Images:
@@ -198,52 +244,37 @@ def choose_activations(train: ImageSet, count: int, source: str) -> Images:
     return train.read(chosen)
 
 
-def choose_proof(network: MultiExitNetwork, calibration: ImageSet, count: int) -> ProofSet:
-    """Choose images of the calibration split, classes' shares kept, and run the float network on them."""
+def choose_proof(calibration: ImageSet, count: int) -> tuple[Images, Labels]:
+    """Choose images of the calibration split, with the classes' shares kept."""
     places = select_images(calibration.labels, count)
-    images, labels = calibration.read(places), calibration.labels[places]
-    held = MemorySet(images, labels, tuple(calibration.hashes[i] for i in places))
-    # In the images' own layout: a tenth less time on AVX2.
-    same = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    logits = collect_logits(same, Feeder(held, torch.device("cpu")), len(held))
-    return ProofSet(images, labels, logits)
+    return calibration.read(places), calibration.labels[places]
 
 
-def _write(
-    folder: Path,
-    run: Path,
-    info: RunInfo,
-    options: ExportOptions,
-    network: MultiExitNetwork,
-    costs: Sequence[ExitCost],
-    made: Sequence[MadeVariant],
-    proof: ProofSet,
-    activations: Images,
-    weights_sha256: str,
-) -> Manifest:
+def _write(work: _Work, made: _Made) -> Manifest:
+    info, options = work.info, work.options
     golden = write_golden(
-        folder,
-        proof.images[:GOLDEN_IMAGES],
-        proof.labels[:GOLDEN_IMAGES].tolist(),
-        {one.variant.name: one.golden for one in made},
+        work.folder,
+        made.proof.images[:GOLDEN_IMAGES],
+        made.proof.labels[:GOLDEN_IMAGES].tolist(),
+        {one.variant.name: one.golden for one in made.variants},
     )
-    channels, height, width = network.image_shape
+    channels, height, width = work.network.image_shape
     data = info.config.data if options.data is None else info.config.data.model_copy(update={"source": options.data})
     manifest = Manifest(
         name=options.out.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
         source=Source(
-            run=run.resolve().name,
+            run=work.run.resolve().name,
             arch=info.config.network.arch,
             method=info.config.loss.method,
             data=data,
             train_sha256=info.train_sha256,
             calibration_sha256=info.calibration_sha256,
             test_sha256=info.test_sha256,
-            weights_sha256=weights_sha256,
-            activation_images=len(activations),
-            activation_sha256=sha256_bytes(np.ascontiguousarray(activations).tobytes()),
+            weights_sha256=work.weights_sha256,
+            activation_images=len(made.activations),
+            activation_sha256=sha256_bytes(np.ascontiguousarray(made.activations).tobytes()),
             options={
                 "max_drop": options.max_drop,
                 "fallback": options.fallback,
@@ -262,12 +293,12 @@ def _write(
         ),
         exits=tuple(
             ExitInfo(index=k, place=c.place, macs=c.macs, chain_macs=c.chain_macs, parameters=c.parameters)
-            for k, c in enumerate(costs, 1)
+            for k, c in enumerate(work.costs, 1)
         ),
-        variants=tuple(one.variant for one in made),
+        variants=tuple(one.variant for one in made.variants),
         golden=golden,
     )
-    write_manifest(folder, manifest)
+    write_manifest(work.folder, manifest)
     return manifest
 
 

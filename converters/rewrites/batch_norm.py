@@ -40,24 +40,28 @@ def bind_batch_norm(call: Call) -> dict[str, Any]:
     )
 
 
-def respell_lone_norm(trace: Trace, call: Call) -> Respelling | None:
-    """Spell a batch normalization that cannot fold as a depthwise 1x1 convolution."""
-    numbers = _scale_and_shift(trace, call)
-    return None if numbers is None else Respelling(PointConvolution(*numbers))
-
-
-def _scale_and_shift(trace: Trace, call: Call) -> tuple[Tensor, Tensor] | None:
-    if call.name != "batch_norm" or len(call.shape) != 4:
-        return None
+def scale_and_shift(call: Call) -> tuple[Tensor, Tensor] | None:
+    """Return what a call of ``batch_norm`` multiplies by and adds, (channels,) float64 each; None: it learns, or has
+    no running statistics.
+    """
     given = bind_batch_norm(call)
     mean, variance, weight, bias = (given[name] for name in ("running_mean", "running_var", "weight", "bias"))
-    maker = trace.maker(call.takes[0])
-    folds = maker is not None and maker.name in _FOLDS_INTO and trace.used_once(call.takes[0])
-    if given["training"] or mean is None or variance is None or folds:
+    if given["training"] or mean is None or variance is None:
         return None
     # In double precision, so that only the result is rounded.
-    scale = (variance.double() + given["eps"]).rsqrt()
-    scale = scale if weight is None else scale * weight.double()
-    shift = -mean.double() * scale
-    shift = shift if bias is None else shift + bias.double()
-    return scale.detach().to(torch.float32), shift.detach().to(torch.float32)
+    scale = (variance.detach().double() + given["eps"]).rsqrt()
+    scale = scale if weight is None else scale * weight.detach().double()
+    shift = -mean.detach().double() * scale
+    return scale, shift if bias is None else shift + bias.detach().double()
+
+
+def respell_lone_norm(trace: Trace, call: Call) -> Respelling | None:
+    """Spell a batch normalization that cannot fold as a depthwise 1x1 convolution."""
+    if call.name != "batch_norm" or len(call.shape) != 4:
+        return None
+    maker = trace.maker(call.takes[0])
+    folds = maker is not None and maker.name in _FOLDS_INTO and trace.used_once(call.takes[0])
+    numbers = None if folds else scale_and_shift(call)
+    if numbers is None:
+        return None
+    return Respelling(PointConvolution(*(value.to(torch.float32) for value in numbers)))

@@ -12,6 +12,7 @@ from msd_edge.models.network import MultiExitNetwork
 from msd_edge.segments import Segment, cut
 
 from .equalize import equalize_concatenations
+from .fold import fold_batch_norms
 from .respell import Respelled, respell
 from .table import REWRITES, Rewrite, finds
 
@@ -41,10 +42,12 @@ class SpelledSegment:
 def cut_copy(network: MultiExitNetwork) -> tuple[Segment, ...]:
     """Return the segments of a copy of a network, in float32, on the processor, in evaluation mode.
 
-    Concatenations have their channels equalized: the copy computes the same.
+    Concatenations have their channels equalized, and batch normalizations behind convolutions are folded into them: the
+    copy computes the same.
     """
     own = copy.deepcopy(network).cpu().float().eval()
     equalize_concatenations(own)
+    fold_batch_norms(own)
     return cut(own)
 
 

@@ -12,10 +12,10 @@ from msd_edge.bundle.reader import read_bundle
 from msd_edge.converters import export
 from msd_edge.converters.beside import Task, start_beside
 from msd_edge.converters.export import ExportOptions, export_run
-from msd_edge.converters.proof import ProofSet
+from msd_edge.converters.reference import run_network
 from msd_edge.errors import CheckpointError, ExportError
 from msd_edge.files import sha256_file
-from msd_edge.training.run import RunFolder
+from msd_edge.training.run import RunFolder, load_network
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +49,39 @@ def test_weights_that_changed_meanwhile_are_refused(task: Task) -> None:
     assert beside.process.returncode is not None
 
 
-def test_a_process_that_was_killed_is_an_error(task: Task) -> None:
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+LABELS = np.zeros(40, np.int64)
+
+
+def test_it_gives_the_reference_first_then_its_variants(task: Task, trained: Path) -> None:
+    said: list[str] = []
+    with start_beside(task.model_copy(update={"max_drop": 100})) as beside:
+        beside.give_images(IMAGES, LABELS, IMAGES)
+        reference = beside.take_reference(said.append)
+        assert said == ["running the network on the proof images"]
+        (made,) = beside.finish(said.append)
+    np.testing.assert_allclose(reference, run_network(load_network(trained), IMAGES), atol=1e-5 * np.ptp(reference))
+    assert made.variant.name == "onnx-float32"
+    assert made.variant.accuracy.images == 40
+    assert (Path(task.folder) / made.variant.segments[0].path).is_file()
+    assert said[1] == "onnx: torch → onnx, 2 segments"
+
+
+@pytest.mark.parametrize("wait", ["take_reference", "finish"])
+def test_a_process_that_was_killed_is_an_error(task: Task, wait: str) -> None:
     with start_beside(task) as beside:
         beside.process.kill()
-        # What is told to it goes nowhere.
-        images = np.zeros((2, 8, 8, 3), np.uint8)
-        beside.give_images(ProofSet(images, np.zeros(2, np.int64), np.zeros((2, 2, 3), np.float32)), images)
+        beside.give_images(IMAGES, LABELS, IMAGES)  # goes nowhere
         with pytest.raises(ExportError, match=r"onnx: .* ended with exit code -9 \(out of memory\?\)"):
-            beside.finish(lambda _: None)
+            getattr(beside, wait)(lambda _: None)
 
 
 def test_it_ends_with_the_one_that_asked(task: Task) -> None:
     with start_beside(task) as beside:
         assert beside.process.stdin is not None
         beside.process.stdin.close()  # what the system does when a process dies
-        said: list[str] = []
         with pytest.raises(ExportError, match="ended with exit code 0"):
-            beside.finish(said.append)
-        assert said == ["onnx: torch → onnx, 2 segments"]
+            beside.finish(lambda _: None)
 
 
 def test_an_error_leaves_no_process_behind(task: Task) -> None:
