@@ -13,11 +13,24 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import JsonOption, VerboseOption
-from msd_edge.cli.network import print_costs, to_json, warn_of
+from msd_edge.cli.network import (
+    ArchOptionOption,
+    BranchIntervalOption,
+    BranchOption,
+    BranchWidthOption,
+    ExitsAtOption,
+    ExitsOption,
+    WidthOption,
+    print_costs,
+    read_arch_options,
+    to_json,
+    warn_of,
+)
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.environment import Cores, Processor
     from msd_edge.models.branches import BranchKind
+    from msd_edge.models.build import ArchOption
 
 EXAMPLES = """Show what runs on this machine, what is missing and the command that mends it.
 
@@ -28,6 +41,8 @@ Examples:
   msd-edge doctor --json
 
   msd-edge doctor --arch mobilenetv3-small --exits 3 --image-size 96
+
+  msd-edge doctor --arch resnet20 --branch separable --branch-width 0.5 --grey --image-size 28
 
 With --arch it says what a network will cost per exit, what of it int8 kernels will not take, and which exit is too
 expensive, before anything is trained. The exit code is 0 if the light runner (predict) can run, 1 if not.
@@ -89,10 +104,14 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     arch: Annotated[str | None, typer.Option(help="Look at this network instead of at the machine.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, max=4096, help="As for train.")] = None,
-    exits: Annotated[int, typer.Option(min=1, help="As for train.")] = 3,
-    exits_at: Annotated[str | None, typer.Option(help="As for train.")] = None,
-    branch: Annotated[str, typer.Option(help="As for train.")] = "sampled",
+    arch_option: ArchOptionOption = None,
+    width: WidthOption = None,
+    exits: ExitsOption = 3,
+    exits_at: ExitsAtOption = None,
+    branch: BranchOption = "sampled",
+    branch_width: BranchWidthOption = 1.0,
+    branch_interval: BranchIntervalOption = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Of images with one channel.")] = False,
     image_size: Annotated[str, typer.Option(metavar="N|HxW", help="Of the images it takes.")] = "32",
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     json: JsonOption = False,
@@ -100,7 +119,20 @@ def doctor(
 ) -> None:
     """Show what runs here."""
     if arch is not None:
-        _examine(arch, width, exits, exits_at, branch, image_size, classes, as_json=json)
+        _examine(
+            arch,
+            read_arch_options(arch_option or []),
+            width,
+            exits,
+            exits_at,
+            branch,
+            branch_width,
+            branch_interval,
+            image_size,
+            classes,
+            grey=grey,
+            as_json=json,
+        )
         return
     from msd_edge import __version__
     from msd_edge.benchmarks import environment
@@ -134,13 +166,17 @@ def doctor(
 
 def _examine(
     arch: str,
+    arch_options: "dict[str, ArchOption]",
     width: int | None,
     exits: int,
     exits_at: str | None,
     branch: str,
+    branch_width: float,
+    branch_interval: int | None,
     image_size: str,
     classes: int,
     *,
+    grey: bool,
     as_json: bool,
 ) -> None:
     common.require("looking at a network", "torch", extra="train")
@@ -151,12 +187,15 @@ def _examine(
     height, side = common.read_size(image_size)
     config = NetworkConfig(
         arch=arch,
+        arch_options=arch_options,
         width=width,
         exits=exits,
         exits_at=exits_at,
         branch=cast("BranchKind", branch),
+        branch_width=branch_width,
+        branch_interval=branch_interval,
         classes=classes,
-        image_shape=(3, height, side),
+        image_shape=(1 if grey else 3, height, side),
         mean=(127.5,),
         std=(127.5,),
     )
@@ -166,7 +205,7 @@ def _examine(
     if as_json:
         common.say_json(to_json(network, costs))
         return
-    common.facts([("network", f"{arch}, {len(costs)} exits, images {height}×{side}")])
+    common.facts([("network", f"{arch}, {len(costs)} exits, images {height}×{side}{' grey' if grey else ''}")])
     print_costs(costs)
     warn_of(network, costs)
 

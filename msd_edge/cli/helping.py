@@ -62,7 +62,9 @@ class PlainCommand(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                rows[parameter.param_type_name].append((_written(parameter, record[0]), record[1]))
+                # Older releases of Typer escape brackets for Rich even where it does not print.
+                words = record[1].replace("\\[", "[")
+                rows[parameter.param_type_name].append((_written(parameter, record[0]), words))
         for kind, title in (("argument", "Arguments"), ("option", "Options")):
             if rows[kind]:
                 formatter.write(f"\n{title}:\n")

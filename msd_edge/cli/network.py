@@ -1,13 +1,49 @@
-"""What a network will cost, as ``train`` and ``doctor --arch`` print it before anything is trained."""
+"""Which network, and what it will cost: options and texts that ``train`` and ``doctor --arch`` share."""
 
+import json
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from msd_edge.cli import common
+from msd_edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from msd_edge.models.build import ExitCost
+    from msd_edge.models.build import ArchOption, ExitCost
     from msd_edge.models.network import MultiExitNetwork
+
+ArchOptionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arch-option", metavar="NAME=VALUE", help="A setting of the network (msdnet: growth=12); repeatable."
+    ),
+]
+WidthOption = Annotated[int | None, typer.Option("--width", min=1, max=4096, help="Channels of the first stage.")]
+ExitsOption = Annotated[int, typer.Option("--exits", min=1, help="How many exits, the last included.")]
+ExitsAtOption = Annotated[
+    str | None,
+    typer.Option("--exits-at", help="Where exits leave: stage:block (1:1,2:1), stem, or shares of the MACs (0.2,0.5)."),
+]
+BranchOption = Annotated[
+    str,
+    typer.Option("--branch", help="What branches are made of: sampled (the paper's), separable or pooled (cheaper)."),
+]
+BranchWidthOption = Annotated[
+    float,
+    typer.Option(
+        "--branch-width", min=0.05, max=8, help="Width of separable branches, as a factor of the sampled ones'."
+    ),
+]
+BranchIntervalOption = Annotated[
+    int | None,
+    typer.Option(
+        "--branch-interval",
+        min=1,
+        help="Take every so-manieth block of a stage into a branch; default one a stage.",
+    ),
+]
 
 
 def print_costs(costs: "Sequence[ExitCost]") -> None:
@@ -71,3 +107,32 @@ def to_json(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> dict[st
     shares: list[float | None] = [*break_even(costs), None]
     exits = [{**vars(cost), "pays_from": share} for cost, share in zip(costs, shares, strict=True)]
     return {"exits": exits, "notes": find_notes(network, costs)}
+
+
+def read_arch_options(texts: Sequence[str]) -> "dict[str, ArchOption]":
+    """Return the settings of a network that ``--arch-option`` gives.
+
+    Raises:
+        ConfigError: one is not NAME=VALUE, or is given twice.
+    """
+    found: dict[str, ArchOption] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not sign or not name or not value.strip():
+            raise ConfigError(f"--arch-option {text}: a setting is NAME=VALUE, such as growth=12.")
+        if name in found:
+            raise ConfigError(f"--arch-option {text}: {name} is given twice.")
+        found[name] = _read_value(value.strip())
+    return found
+
+
+def _read_value(text: str) -> "ArchOption":
+    """Return a setting's value as JSON has it, or as a word where it is none; the network checks what it means."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(value, list) and all(type(part) is int for part in value):
+        return tuple(value)
+    return value if isinstance(value, (bool, int, float)) and math.isfinite(value) else text

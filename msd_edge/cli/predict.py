@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """Classify images with a bundle's cascade: label, probability, the exit taken, milliseconds.
 
-The time is pre-processing, the segments that ran and the decisions, after one unmeasured run; reading the file is
-not in it.
+A line an image. Total ms is pre-processing, the segments that ran and the decisions, after one unmeasured run; reading
+the file is not in it.
 
 Examples:
 
@@ -56,9 +56,16 @@ def predict(
             common.say_json(_document(cascade, [(path, _answer(cascade, path)) for path in paths]))
             _warn_of_drift(cascade)
             return
-        widths = (max(len(str(path)) for path in paths), max(len(name) for name in cascade.bundle.manifest.classes))
-        for path in paths:
-            common.say(_line(path, _answer(cascade, path), len(cascade.variant.segments), widths))
+        exits = len(cascade.variant.segments)
+        names = ["image", *map(str, paths)], ["label", *cascade.bundle.manifest.classes]
+        widths = (max(map(len, names[0])), max(map(len, names[1])))
+        for place, path in enumerate(paths):
+            line = _line(path, _answer(cascade, path), widths)
+            if not place:  # an image that cannot be read leaves standard output empty
+                common.say(
+                    _row("image", "label", "probability", f"exit of {exits}", "total ms", "ms of segments", widths)
+                )
+            common.say(line)
         _warn_of_drift(cascade)
 
 
@@ -103,12 +110,16 @@ def _answer(cascade: "CascadeRunner", path: Path) -> "Answer":
     return cascade.predict(load_image(path, cascade.bundle.manifest.input))
 
 
-def _line(path: Path, answer: "Answer", exits: int, widths: tuple[int, int]) -> str:
+def _line(path: Path, answer: "Answer", widths: tuple[int, int]) -> str:
     segments = " + ".join(f"{ms:.2f}" for ms in answer.segment_ms)
-    return (
-        f"{path!s:<{widths[0]}}  {answer.label:<{widths[1]}}  {100 * answer.probability:5.1f} %  "
-        f"exit {answer.exit}/{exits}  {answer.total_ms:7.2f} ms  ({segments})"
-    )
+    probability = f"{100 * answer.probability:.1f} %"
+    return _row(str(path), answer.label, probability, str(answer.exit), f"{answer.total_ms:.2f}", segments, widths)
+
+
+def _row(
+    image: str, label: str, probability: str, exit_: str, total: str, segments: str, widths: tuple[int, int]
+) -> str:
+    return f"{image:<{widths[0]}}  {label:<{widths[1]}}  {probability:>11}  {exit_:>9}  {total:>8}  {segments}"
 
 
 def _document(cascade: "CascadeRunner", answers: list[tuple[Path, "Answer"]]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """``msd-edge train``."""
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,13 +8,23 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, OverwriteOption, PresetOption, SeedOption, VerboseOption
-from msd_edge.cli.network import print_costs, warn_of
+from msd_edge.cli.network import (
+    ArchOptionOption,
+    BranchIntervalOption,
+    BranchOption,
+    BranchWidthOption,
+    ExitsAtOption,
+    ExitsOption,
+    WidthOption,
+    print_costs,
+    read_arch_options,
+    warn_of,
+)
 from msd_edge.cli.together import together
 from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError, PeerLost
 
 if TYPE_CHECKING:
     from msd_edge.models.branches import BranchKind
-    from msd_edge.models.build import ArchOption
     from msd_edge.training.config import Precision, RunInfo, Schedule
     from msd_edge.training.methods import Method
     from msd_edge.training.setup import Plan
@@ -57,26 +66,13 @@ def train(
         str, typer.Option(help="digits, cifar10, cifar100, fashion-mnist, FILE.npz or a folder.")
     ] = "digits",
     arch: Annotated[str, typer.Option(help="The network; --list-archs shows all.")] = "resnet20",
-    arch_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A setting of the network (msdnet: growth=12); repeatable."),
-    ] = None,
-    width: Annotated[int | None, typer.Option(min=1, max=4096, help="Channels of the first stage.")] = None,
-    exits: Annotated[int, typer.Option(min=1, help="How many exits, the last included.")] = 3,
-    exits_at: Annotated[
-        str | None,
-        typer.Option(help="Where exits leave: stage:block (1:1,2:1), stem, or shares of the MACs (0.2,0.5)."),
-    ] = None,
-    branch: Annotated[
-        str, typer.Option(help="What branches are made of: sampled (the paper's), separable or pooled (cheaper).")
-    ] = "sampled",
-    branch_width: Annotated[
-        float, typer.Option(min=0.05, max=8, help="Width of separable branches, as a factor of the sampled ones'.")
-    ] = 1.0,
-    branch_interval: Annotated[
-        int | None,
-        typer.Option(min=1, help="Take every so-manieth block of a stage into a branch; default one a stage."),
-    ] = None,
+    arch_option: ArchOptionOption = None,
+    width: WidthOption = None,
+    exits: ExitsOption = 3,
+    exits_at: ExitsAtOption = None,
+    branch: BranchOption = "sampled",
+    branch_width: BranchWidthOption = 1.0,
+    branch_interval: BranchIntervalOption = None,
     weights: Annotated[
         str | None,
         typer.Option(help="Start from a trained single-classifier network: FILE.safetensors, a run, or pretrained."),
@@ -187,7 +183,7 @@ def train(
                 memory_gib=memory_gib,
             ),
             arch=arch,
-            arch_options=_read_arch_options(arch_option or []),
+            arch_options=read_arch_options(arch_option or []),
             width=width,
             exits=exits,
             exits_at=exits_at,
@@ -244,6 +240,9 @@ def train(
         warn_of(plan.network, plan.costs)
     if not dry_run:
         _run(plan, as_json=as_json)
+    elif not as_json:
+        common.say()
+        common.say("This was a dry run: no run was written; the same command without --dry-run starts the training.")
 
 
 def _run(plan: "Plan", *, as_json: bool) -> None:
@@ -338,30 +337,6 @@ def _read_pixels(option: str, text: str | None) -> tuple[float, ...] | None:
     if not values or not all(least <= value <= 255 for value in values):
         raise ConfigError(f"{option} {text}: pixel values up to 255, one or one per channel (123.7,116.3,103.5).")
     return values
-
-
-def _read_arch_options(texts: list[str]) -> "dict[str, ArchOption]":
-    found: dict[str, ArchOption] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if not sign or not name or not value.strip():
-            raise ConfigError(f"--arch-option {text}: a setting is NAME=VALUE, such as growth=12.")
-        if name in found:
-            raise ConfigError(f"--arch-option {text}: {name} is given twice.")
-        found[name] = _read_value(value.strip())
-    return found
-
-
-def _read_value(text: str) -> "ArchOption":
-    """Return a setting's value as JSON has it, or as a word where it is none; the network checks what it means."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    if isinstance(value, list) and all(type(part) is int for part in value):
-        return tuple(value)
-    return value if isinstance(value, (bool, int, float)) and math.isfinite(value) else text
 
 
 def _explicit(context: typer.Context) -> set[str]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -142,3 +143,27 @@ def test_a_network_that_cannot_be_is_wrong_input(
 ) -> None:
     assert run(["doctor", *arguments]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_network_is_told_by_the_same_options_as_in_train(capsys: pytest.CaptureFixture[str]) -> None:
+    def cost(*options: str) -> dict[str, Any]:
+        assert run(["doctor", "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)["exits"][0]
+
+    plain = cost("--arch", "resnet8", "--width", "8", "--branch", "separable")
+    narrow = cost("--arch", "resnet8", "--width", "8", "--branch", "separable", "--branch-width", "0.5")
+    grey = cost("--arch", "resnet8", "--width", "8", "--branch", "separable", "--grey")
+    assert narrow["branch_macs"] < plain["branch_macs"]
+    assert grey["macs"] < plain["macs"]
+    # Six blocks a stage: every second one is three in a branch where one was.
+    deep = ("--arch", "resnet38", "--width", "4", "--exits-at", "1:3", "--image-size", "16")
+    assert cost(*deep, "--branch-interval", "2")["branch_macs"] > cost(*deep)["branch_macs"]
+    thin, wide = (cost("--arch", "msdnet", "--arch-option", f"growth={growth}") for growth in (4, 8))
+    assert thin["macs"] < wide["macs"]
+
+
+def test_grey_images_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--arch", "resnet8", "--grey", "--image-size", "28"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("network  resnet8, 3 exits, images 28×28 grey\n")
+    assert "alone MACs  chain MACs  branch MACs" in out

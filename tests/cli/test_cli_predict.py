@@ -43,13 +43,20 @@ def test_one_aligned_line_an_image(tiny_bundle: Path, photos: Path, capsys: pyte
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert err == ""
-    assert len(lines) == 2
+    assert len(lines) == 3
+    head = lines.pop(0)
+    width = len(str(photos / "photo 2.png"))
+    assert head[width:].split("  ")[1:2] == ["label"]
+    assert head.split()[-9:] == ["probability", "exit", "of", "3", "total", "ms", "ms", "of", "segments"]
     assert lines[0].startswith(f"{photos / 'photo 2.png'}  class ")
+    assert head.index("label") == lines[0].index("class ")
     for line in lines:
-        assert " % " in line
-        assert "exit " in line
-        assert line.count(" ms ") == 1
-    assert lines[0].index("exit") == lines[1].index("exit")
+        for heading in ("probability", "exit of 3", "total ms"):  # numbers end where their headings end
+            assert line[head.index(heading) + len(heading) - 1].strip()
+            assert line[head.index(heading) + len(heading)] == " "
+        assert line[: head.index("exit of 3")].endswith(" %  ")
+        exit_ = int(line[head.index("exit of 3") :].split()[0])
+        assert len(line[head.index("ms of segments") :].split(" + ")) == exit_
 
 
 def test_json_says_what_the_runner_says(tiny_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

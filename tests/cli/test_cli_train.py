@@ -122,9 +122,16 @@ def test_a_foreign_folder_is_never_overwritten(place: Path, capsys: pytest.Captu
     assert (place / "other/model.safetensors").read_text() == "somebody's weights"
 
 
-def test_dry_run_writes_nothing(place: Path) -> None:
+def test_dry_run_writes_nothing_and_says_how_to_start(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--data", "s.npz", *SMALL, "--dry-run"]) == 0
     assert [p.name for p in place.iterdir()] == ["s.npz"]
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == (
+        "This was a dry run: no run was written; the same command without --dry-run starts the training."
+    )
+    assert "alone MACs  chain MACs  branch MACs" in out
+    assert run(["train", "--data", "s.npz", *SMALL, "--dry-run", "--json"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_eval_refuses_options_of_bundles_for_a_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
