@@ -63,7 +63,7 @@ def export(
     ] = False,
     calibration_images: Annotated[
         int, typer.Option(min=16, help="Training images that activation ranges come from.")
-    ] = 512,
+    ] = 256,
     proof_images: Annotated[int, typer.Option(min=32, help="Calibration images for parity and accuracy.")] = 512,
     data: Annotated[str | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default bundles/RUN.")] = None,
