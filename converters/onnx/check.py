@@ -8,17 +8,17 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from msd_edge.bundle.manifest import DType, Layout, TensorSpec
+from msd_edge.bundle.manifest import DType, TensorSpec
 from msd_edge.converters.base import ConvertedFile
 from msd_edge.converters.capability import IR_VERSION, OPSET
 from msd_edge.converters.onnx.graph import LOGITS, producers
 from msd_edge.converters.onnx.quantize import DEQUANTIZE, read_scale
+from msd_edge.converters.onnx.seams import layout_of, turns
 from msd_edge.converters.onnx.tidy import LAYERS
 from msd_edge.errors import ExportError
 
 _BIGGEST_FILE = 2**31 - 1
 _DTYPES: dict[int, DType] = {TensorProto.FLOAT: "float32", TensorProto.UINT8: "uint8", TensorProto.INT8: "int8"}
-_LAYOUTS: dict[int, Layout] = {4: "NCHW", 2: "NC"}
 
 
 def finish(model: ModelProto, where: str) -> ConvertedFile:
@@ -89,15 +89,16 @@ def require_int8(file: ConvertedFile, where: str, keep_float: frozenset[str]) ->
         keep_float: names of layers in this file that may be float.
 
     Raises:
-        ExportError: an input or output is not uint8, a layer computes in float, or there is a Transpose.
+        ExportError: an input or output is not uint8, a layer computes in float, or there is a Transpose but at a seam.
     """
     for spec in (*file.inputs, file.logits, *file.features):
         if spec.dtype != "uint8":
             raise ExportError(f"{where}: {spec.name} is {spec.dtype}, not uint8.")
-    graph = onnx.load_model_from_string(file.data).graph
+    model = onnx.load_model_from_string(file.data)
+    graph, seams = model.graph, turns(model)
     made = producers(graph)
     for node in graph.node:
-        if node.op_type == "Transpose":
+        if node.op_type == "Transpose" and not seams.keys() & {*node.input, *node.output}:
             raise ExportError(f"{where}: {node.name} transposes a tensor; write the network so that none is needed.")
         if node.op_type not in LAYERS or node.name in keep_float:
             continue
@@ -126,14 +127,15 @@ def require_seams(segments: tuple[ConvertedFile, ...], where: str) -> None:
 def _spec(model: ModelProto, value: ValueInfoProto, where: str) -> TensorSpec:
     tensor: Any = value.type.tensor_type
     shape = tuple(dim.dim_value for dim in tensor.shape.dim)
-    dtype, layout = _DTYPES.get(tensor.elem_type), _LAYOUTS.get(len(shape))
+    turned = turns(model)
+    dtype, layout = _DTYPES.get(tensor.elem_type), layout_of(value, turned)
     if dtype is None or layout is None or 0 in shape:
         kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         raise ExportError(f"{where}: {value.name} is {kind} {list(shape)}, which no manifest can describe.")
     if dtype == "float32":
         return TensorSpec(name=value.name, shape=shape, layout=layout, dtype=dtype)
     try:
-        scale = read_scale(model, value.name)
+        scale = read_scale(model, turned.get(value.name, value.name))
     except ValueError as problem:
         raise ExportError(f"{where}: {problem}.") from None
     return TensorSpec(

@@ -17,6 +17,7 @@ from msd_edge.converters.onnx.floats import FloatGraphs
 from msd_edge.converters.onnx.graph import LOGITS, chain
 from msd_edge.converters.onnx.pixels import Scale, take_pixels
 from msd_edge.converters.onnx.quantize import quantize, read_scale
+from msd_edge.converters.onnx.seams import turn_seams
 from msd_edge.converters.rewrites import REWRITES, Rewrite
 from msd_edge.data.dataset import Images
 from msd_edge.errors import ExportError, MsdEdgeError
@@ -24,7 +25,7 @@ from msd_edge.models.network import MultiExitNetwork
 
 
 class OnnxConverter:
-    """Converts multi-exit networks to ONNX, NCHW throughout, batch 1.
+    """Converts multi-exit networks to ONNX, batch 1: the image in NCHW, maps at a seam in NHWC.
 
     A float32 file takes raw pixel values 0..255 as float32, an int8 one as uint8. Tensors are called ``image``,
     ``features``, ``logits``; what a segment hands on is ``features_out``, as no two tensors of an ONNX graph may share
@@ -111,7 +112,9 @@ class OnnxPrepared:
             self._refuse_unknown(keep_float)
             models = self._quantized(self._images(activations), keep_float, step)
         kept = keep_float if precision == "int8" else frozenset()
-        segments = tuple(self._finish(model, precision, kept, index) for index, model in enumerate(models, 1))
+        segments = tuple(
+            self._finish(turn_seams(model), precision, kept, index) for index, model in enumerate(models, 1)
+        )
         require_seams(segments, f"onnx {precision}")
         step(f"stand-alone exits → onnx {precision}")
         exits = tuple(self._exit(models[:count], precision, kept) for count in range(1, len(models) + 1))

@@ -71,11 +71,15 @@ def quantize(
 def read_scale(model: ModelProto, tensor: str) -> Scale:
     """Return scale and zero point of a graph's uint8 input or output, as the nodes beside it hold them.
 
+    Of one that is turned around at a seam: by its name inside.
+
     Raises:
         ValueError: no QuantizeLinear or DequantizeLinear stands there, or two disagree.
     """
     constant = constants(model.graph)
     maker = producers(model.graph).get(tensor)
+    if maker is not None and maker.op_type == "Transpose":  # an input, turned around
+        maker = None
     beside = [maker] if maker is not None else consumers(model.graph).get(tensor, [])
     kind = QUANTIZE if maker is not None else DEQUANTIZE
     found = {

@@ -1,5 +1,6 @@
 """The segments of one variant, loaded and checked against the manifest, run in order without ever leaving early."""
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class Chain:
             load_ms.append((time.perf_counter_ns() - start) / 1e6)
             check_tensors(path, session, segment)
             steps.append(_step(session, segment))
+        for step, following in itertools.pairwise(steps):
+            step.session.join(following.session, dict(zip(step.features, following.inputs, strict=True)))
         self.steps = tuple(steps)
         self.load_ms = tuple(load_ms)
         self.runtime_version = steps[0].session.runtime_version

@@ -19,7 +19,7 @@ import numpy as np
 
 from msd_edge.bundle.choices import closest
 from msd_edge.errors import BundleError
-from msd_edge.runtime.session import Array, RuntimeName, TensorInfo, check_inputs
+from msd_edge.runtime.session import Array, RuntimeName, Session, TensorInfo, check_inputs
 
 _quiet_already: set[str] = set()
 
@@ -104,6 +104,9 @@ class TfliteSession:
             raise
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in self._given}
+
+    def join(self, following: Session, names: Mapping[str, str]) -> None:
+        """Do nothing: these interpreters keep their tensors where they are and copy both ways. See ``Session``."""
 
 
 def _load(interpreter: type[Any], data: bytes, runtime: str, threads: int) -> Any:

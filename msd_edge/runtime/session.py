@@ -44,6 +44,20 @@ class Session(Protocol):
         """
         ...
 
+    def join(self, following: "Session", names: Mapping[str, str]) -> None:
+        """Spare copies, where a runtime can: inputs of ``following`` are read where this session writes its outputs.
+
+        What is computed stays the same, whatever arrays ``run`` is given.
+
+        Args:
+            following: the session that mostly takes what this one gives.
+            names: {output of this one: input of the following}.
+
+        Raises:
+            DataError: an input is unknown, or of another shape or dtype than the output.
+        """
+        ...
+
 
 def dequantize(values: Array, scale: float | None, zero_point: int | None) -> NDArray[np.float32]:
     """Return ``scale * (values - zero_point)`` as float32; float tensors (scale None) pass through."""

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from support.onnx_layers import integer_layers
+from support.onnx_layers import integer_layers, optimized
 from support.onnx_networks import CLASSES, HEIGHT, WIDTH, digit_images, pre_activated, residual
 from torch import nn
 
@@ -163,6 +163,19 @@ def test_every_layer_runs_in_integers(case: Case) -> None:
     for file in (*case.int8.segments, *case.int8.exits):
         integer, whole = integer_layers(file.data)
         assert integer == whole > 0
+
+
+@every_case
+def test_maps_are_handed_on_as_int8_kernels_compute_them(case: Case) -> None:
+    for place, file in enumerate(case.int8.segments):
+        seams = [spec for spec in (*file.inputs, *file.features) if spec.name != "image"]
+        assert {spec.layout for spec in seams} <= {"NHWC"}
+        assert file.operators.get("Transpose", 0) == len(seams) == (1 if place != 1 else 2)
+        names = {spec.name for spec in seams}
+        level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        for node in optimized(file.data, level).graph.node:
+            assert node.op_type != "Transpose" or not names & {*node.input, *node.output}
+    for file in case.int8.exits:
         assert "Transpose" not in file.operators
 
 

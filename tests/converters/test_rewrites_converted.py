@@ -122,7 +122,10 @@ def test_int8_files_agree_with_the_network(case: Case) -> None:
 
 def test_what_was_respelled_is_gone_from_the_int8_files(case: Case) -> None:
     gone = {"HARD_SWISH", "AVERAGE_POOL_2D", "PADV2", "HardSwish", "BatchNormalization", "LEAKY_RELU"}
-    for file in (*case.int8.segments, *case.int8.exits):
+    turned = {"Transpose"} if case.target == "onnx" else set()  # maps at a seam, which the runtime takes out
+    for file in case.int8.segments:
+        assert not (gone | CASTS) & file.operators.keys() - turned
+    for file in case.int8.exits:
         assert not (gone | CASTS) & file.operators.keys()
     if case.target == "tflite":  # one change of scale, at the maximum that stands for the leaky ReLU
         assert [file.operators.get("QUANTIZE", 0) for file in (*case.int8.segments, *case.int8.exits)] == [0, 1, 0, 1]

@@ -16,7 +16,7 @@ from msd_edge.benchmarks.side_by_side import random_inputs
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.errors import BundleError, ConfigError, DataError, RuntimeUnavailable
 from msd_edge.runtime import open as opening
-from msd_edge.runtime.chain import Chain
+from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.golden_check import check_golden
 from msd_edge.runtime.open import choose_runtime, installed, open_session, open_signatures
 
@@ -295,3 +295,25 @@ heavy = {"torch", "tensorflow", "onnx", "onnxruntime", "ai_edge_litert", "litert
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_joined_sessions_compute_the_same_whatever_they_are_given(bundle: Bundle) -> None:
+    image, other = golden_images()[:2]
+    with Chain(bundle, variant="onnx-int8") as chain, Chain(bundle, variant="onnx-int8") as untouched:
+        first, second = chain.steps[:2]
+        wanted, kept = untouched.raw_logits(image)[1], untouched.raw_logits(other)[1]
+        written = first.session.run(chain.enter(image))
+        before = {name: array.copy() for name, array in written.items()}
+        passed = hand_over(first, second, written)
+        copied = {name: array.copy() for name, array in passed.items()}
+        # Another's arrays, the very arrays, copies of them, another's again: what the first has written stays.
+        foreign = {name: np.roll(array, 1, axis=1) for name, array in copied.items()}
+        away = second.session.run(foreign)[second.logits].copy()
+        assert (away != wanted).any()
+        assert (second.session.run(passed)[second.logits] == wanted).all()
+        assert (second.session.run(copied)[second.logits] == wanted).all()
+        assert (second.session.run(foreign)[second.logits] == away).all()
+        assert all((written[name] == array).all() for name, array in before.items())
+        assert (chain.raw_logits(other)[1] == kept).all()
+        with pytest.raises(DataError, match="the file takes"):
+            first.session.join(second.session, {first.features[0]: "nothing of this name"})

@@ -13,18 +13,21 @@ from msd_edge.converters.onnx.tidy import LAYERS
 INTEGER_OPERATORS = ("QLinearConv", "QGemm", "QLinearMatMul")
 
 
-def integer_layers(data: bytes) -> tuple[int, int]:
-    """Return how many layers of a file this machine's onnxruntime computes in integers, and how many layers there are.
-
-    The graph as onnxruntime rewrites it when it loads the file is read back.
-    """
+def optimized(data: bytes, level: onnxruntime.GraphOptimizationLevel) -> onnx.ModelProto:
+    """Return the graph as this machine's onnxruntime rewrites it when it loads a file."""
     with tempfile.TemporaryDirectory(prefix="msd-edge-") as folder:
         path = Path(folder) / "optimized.onnx"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.optimized_model_filepath = str(path)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.graph_optimization_level = level
         onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
+        return onnx.load(path)
+
+
+def integer_layers(data: bytes) -> tuple[int, int]:
+    """Return how many layers of a file this machine's onnxruntime computes in integers, and how many there are."""
+    rewritten = optimized(data, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+    kinds = Counter(node.op_type for node in rewritten.graph.node)
     whole = sum(count_operators(onnx.load_model_from_string(data)).get(kind, 0) for kind in LAYERS)
     return sum(kinds[kind] for kind in INTEGER_OPERATORS), whole
