@@ -1,7 +1,7 @@
 """One target converted and proven in a process of its own, while this one does the other.
 
 Conversions are Python, on one processor. The other process is started with ``python -m msd_edge.converters.beside``,
-takes a ``Task`` as one line of JSON on its standard input, and later a line that says that the images lie there. First
+takes a ``Task`` as one line of JSON on its standard input, and later a ``Place``: where images lie and files go. First
 it runs the network on the proof images, while this process converts the target that takes longest; then it makes its
 own target. It writes JSON lines to its standard output, files into the bundle's folder, and ends when its standard
 input does.
@@ -44,8 +44,6 @@ class Task(Model):
         run: the run folder; ``weights_sha256`` names the weights that were read there.
         keep_exits: as in ``ExportOptions``.
         target, precisions: the variants.
-        folder: of the bundle that is being filled.
-        work: a folder for what goes from one process to the other; ``start_beside`` makes it.
         split_sha256, max_drop, fallback: of the ``Prover``.
     """
 
@@ -54,11 +52,21 @@ class Task(Model):
     keep_exits: tuple[int, ...]
     target: Target
     precisions: tuple[Precision, ...]
-    folder: str
-    work: str = ""
     split_sha256: str
     max_drop: float
     fallback: bool
+
+
+class Place(Model):
+    """Where it works.
+
+    Attributes:
+        folder: of the bundle that is being filled.
+        work: a folder for what goes from one process to the other.
+    """
+
+    folder: str
+    work: str
 
 
 @dataclass
@@ -70,44 +78,28 @@ class Beside:
     noise: IO[bytes]
     lines: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
 
-    def give_images(self, images: Images, labels: Labels, activations: Images) -> None:
-        """Tell it what to prove with, and what to measure activation ranges on."""
-        np.savez(Path(self.task.work) / _IMAGES, images=images, labels=labels, activations=activations)
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # it has failed meanwhile: what it says is read later
-            self.process.stdin.write(b"images\n")
-            self.process.stdin.flush()
-
-    def take_reference(self, step: Step) -> Logits:
-        """Wait for the network's logits of the proof images, (images, exits, classes); raises as ``finish`` does."""
-        for said in self._listen(step):
-            if "reference" in said:
-                reference: Logits = np.load(Path(self.task.work) / _REFERENCE, allow_pickle=False)
-                return reference
-        raise self._why_it_ended()
-
-    def finish(self, step: Step) -> tuple[MadeVariant, ...]:
-        """Wait for its variants.
+    @contextlib.contextmanager
+    def work_in(self, folder: Path, images: Images, labels: Labels, activations: Images) -> Iterator["AtWork"]:
+        """Let it begin; at the end of the block what went to and fro is gone.
 
         Args:
-            step: told what it is doing.
-
-        Raises:
-            MsdEdgeError: as it says itself (``ParityError``, ``AccuracyDropError``, …).
-            OSError: as it says itself: a full disk.
-            ExportError: it died.
+            folder: of the bundle, which is cleared away even after a kill.
+            images, labels: to prove with.
+            activations: to measure activation ranges on.
         """
-        made: list[MadeVariant] = []
-        for said in self._listen(step):
-            if "variant" in said:
-                variant = Variant.model_validate(said["variant"])
-                golden = np.load(_golden_path(self.task, variant.precision), allow_pickle=False)
-                made.append(MadeVariant(variant, golden))
-        if self.process.wait() or len(made) != len(self.task.precisions):
-            raise self._why_it_ended()
-        return tuple(made)
+        with tempfile.TemporaryDirectory(prefix="beside-", dir=folder) as work:
+            np.savez(Path(work) / _IMAGES, images=images, labels=labels, activations=activations)
+            self.say(Place(folder=str(folder.resolve()), work=work))
+            yield AtWork(self, Path(work))
 
-    def _listen(self, step: Step) -> Iterator[dict[str, Any]]:
+    def say(self, what: Model) -> None:
+        """Send a line of JSON; if the process has failed meanwhile, what it says of that is read later."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(what.model_dump_json().encode() + b"\n")
+            self.process.stdin.flush()
+
+    def listen(self, step: Step) -> Iterator[dict[str, Any]]:
         """Yield what it says until it ends, but for progress, which is passed on, and errors, which are raised."""
         for line in iter(self.lines.get, None):
             said: dict[str, Any] = json.loads(line)
@@ -120,7 +112,8 @@ class Beside:
             else:
                 yield said
 
-    def _why_it_ended(self) -> ExportError:
+    def why_it_ended(self) -> ExportError:
+        """Return the error of a process that ended before it was done."""
         code = self.process.wait()
         return ExportError(
             f"{self.task.target}: the process that converts beside this one ended with exit code {code}"
@@ -128,16 +121,48 @@ class Beside:
         )
 
 
+@dataclass(frozen=True)
+class AtWork:
+    """The other process, once it has what it needs; ``work`` as in ``Place``."""
+
+    beside: Beside
+    work: Path
+
+    def take_reference(self, step: Step) -> Logits:
+        """Wait for the network's logits of the proof images, (images, exits, classes); raises as ``finish`` does."""
+        for said in self.beside.listen(step):
+            if "reference" in said:
+                reference: Logits = np.load(self.work / _REFERENCE, allow_pickle=False)
+                return reference
+        raise self.beside.why_it_ended()
+
+    def finish(self, step: Step) -> tuple[MadeVariant, ...]:
+        """Wait for its variants.
+
+        Args:
+            step: told what it is doing.
+
+        Raises:
+            MsdEdgeError: as it says itself (``ParityError``, ``AccuracyDropError``, …).
+            OSError: as it says itself: a full disk.
+            ExportError: it died.
+        """
+        task, made = self.beside.task, list[MadeVariant]()
+        for said in self.beside.listen(step):
+            if "variant" in said:
+                variant = Variant.model_validate(said["variant"])
+                golden = np.load(_golden_path(self.work, task, variant.precision), allow_pickle=False)
+                made.append(MadeVariant(variant, golden))
+        if self.beside.process.wait() or len(made) != len(task.precisions):
+            raise self.beside.why_it_ended()
+        return tuple(made)
+
+
 @contextlib.contextmanager
 def start_beside(task: Task) -> Iterator[Beside]:
-    """Start the other process; at the end of the block it is gone, and so is what went to and fro."""
-    # Its chatter goes to a file: a pipe that nobody empties would stop it. The folder lies in the bundle's, which is
-    # cleared away even after a kill.
-    with (
-        tempfile.TemporaryFile() as noise,
-        tempfile.TemporaryDirectory(prefix="beside-", dir=task.folder) as work,
-    ):
-        task = task.model_copy(update={"work": work})
+    """Start the other process, which loads the network; at the end of the block it is gone."""
+    # Its chatter goes to a file: a pipe that nobody empties would stop it.
+    with tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "msd_edge.converters.beside"],
             stdin=subprocess.PIPE,
@@ -148,13 +173,10 @@ def start_beside(task: Task) -> Iterator[Beside]:
             start_new_session=True,  # Ctrl-C is for this process, which then stops the other
         )
         try:
-            assert process.stdin is not None
             assert process.stdout is not None
             beside = Beside(task, process, noise)
             threading.Thread(target=_pump, args=(process.stdout, beside.lines), daemon=True).start()
-            with contextlib.suppress(OSError):  # it died at once: its exit code tells more
-                process.stdin.write(task.model_dump_json().encode() + b"\n")
-                process.stdin.flush()
+            beside.say(task)
             yield beside
         finally:
             _stop(process)
@@ -193,8 +215,8 @@ def _error_class(name: str) -> type[MsdEdgeError]:
     return found if isinstance(found, type) and issubclass(found, MsdEdgeError) else ExportError
 
 
-def _golden_path(task: Task, precision: Precision) -> Path:
-    return Path(task.work) / f"{task.target}-{precision}.npy"
+def _golden_path(work: Path, task: Task, precision: Precision) -> Path:
+    return work / f"{task.target}-{precision}.npy"
 
 
 def main() -> int:
@@ -242,22 +264,25 @@ def _work(task: Task, say: Callable[..., None]) -> None:
     def step(text: str) -> None:
         say(step=text)
 
-    if not sys.stdin.buffer.readline():
-        return  # the one that asked is gone
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the one that asked is gone, or has no images
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    with np.load(Path(task.work) / _IMAGES, allow_pickle=False) as given:
+    place = Place.model_validate_json(line)
+    work = Path(place.work)
+    with np.load(work / _IMAGES, allow_pickle=False) as given:
         images, labels, activations = given["images"], given["labels"], given["activations"]
     step("running the network on the proof images")
     # The process that asked is converting meanwhile, on one processor.
     torch.set_num_threads(max(1, usable_processors() - 1))
     proof = ProofSet(images, labels, run_network(network, images))
-    np.save(Path(task.work) / _REFERENCE, proof.reference, allow_pickle=False)
+    np.save(work / _REFERENCE, proof.reference, allow_pickle=False)
     say(reference=True)
     prepared = open_converter(task.target).prepare(network, prefix(step, task.target))
     prover = Prover(proof, task.split_sha256, task.max_drop, fallback=task.fallback)
     for precision in task.precisions:
-        (made,) = make_variants(prepared, (precision,), prover, activations, Path(task.folder), step)
-        np.save(_golden_path(task, precision), made.golden, allow_pickle=False)
+        (made,) = make_variants(prepared, (precision,), prover, activations, Path(place.folder), step)
+        np.save(_golden_path(work, task, precision), made.golden, allow_pickle=False)
         say(variant=made.variant.model_dump(mode="json"))
 
 

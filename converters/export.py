@@ -14,7 +14,7 @@ from msd_edge.bundle.golden import write_golden
 from msd_edge.bundle.manifest import ExitInfo, InputSpec, Manifest, Precision, Source, Target
 from msd_edge.bundle.reader import MANIFEST
 from msd_edge.bundle.writer import write_manifest
-from msd_edge.converters.beside import Task, start_beside
+from msd_edge.converters.beside import Beside, Task, start_beside
 from msd_edge.converters.capability import check_capability
 from msd_edge.converters.images import choose_activations, choose_proof
 from msd_edge.converters.proof import ProofSet
@@ -113,16 +113,27 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
     if options.keep_exits:
         network = keep_exits(network, options.keep_exits)
     info = RunFolder(run).read_info()
-    # The folder is made before the long work, so that a place that cannot be written to is known at once.
-    with new_folder(
-        options.out,
-        overwrite=options.overwrite,
-        marker=MANIFEST,
-        work="is exporting to this bundle",
-        error=BundleError,
-    ) as folder:
-        weights = sha256_file(RunFolder(run).weights_path)
-        manifest = _fill(_Work(folder, run, info, network, measure_costs(network), options, pairs, weights), step)
+    weights = sha256_file(RunFolder(run).weights_path)
+    work = _Work(run, info, network, measure_costs(network), options, pairs, weights)
+    # The other process loads its libraries and the network while this one reads the images.
+    with start_beside(work.task("onnx")) if work.takes_two_processes else contextlib.nullcontext() as beside:
+        read = _read_images(work, step)
+        # The folder is made before the long work, so that a place that cannot be written to is known at once.
+        with new_folder(
+            options.out,
+            overwrite=options.overwrite,
+            marker=MANIFEST,
+            work="is exporting to this bundle",
+            error=BundleError,
+        ) as folder:
+            made = (
+                _make_in_turn(work, read, folder, step)
+                if beside is None
+                else _make_in_two_processes(work, read, folder, beside, step)
+            )
+            made.variants.sort(key=lambda one: pairs.index((one.variant.target, one.variant.precision)))
+            step("writing the bundle")
+            manifest = _write(work, read, folder, made)
     return Exported(options.out, manifest)
 
 
@@ -130,7 +141,6 @@ def export_run(run: Path, options: ExportOptions, step: Step) -> Exported:
 class _Work:
     """What is to be made, and from what."""
 
-    folder: Path
     run: Path
     info: RunInfo
     network: MultiExitNetwork
@@ -138,6 +148,12 @@ class _Work:
     options: ExportOptions
     pairs: Sequence[tuple[Target, Precision]]
     weights_sha256: str
+
+    @property
+    def takes_two_processes(self) -> bool:
+        images = self.options.calibration_images + self.options.proof_images
+        long = self.costs[-1].chain_macs * images >= _MACS_FOR_A_PROCESS
+        return len(self.targets) > 1 and long and usable_processors() > 1
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -157,7 +173,6 @@ class _Work:
             keep_exits=self.options.keep_exits,
             target=target,
             precisions=self.precisions(target),
-            folder=str(self.folder.resolve()),
             split_sha256=self.info.calibration_sha256,
             max_drop=self.options.max_drop,
             fallback=self.options.fallback,
@@ -165,42 +180,39 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Made:
-    """What was made: variants, whose files are written, from these images."""
+class _Read:
+    """Proof images, their labels, and images for activation ranges."""
 
-    variants: list[MadeVariant]
-    proof: ProofSet
+    proof: Images
+    labels: Labels
     activations: Images
 
 
-def _fill(work: _Work, step: Step) -> Manifest:
-    in_two = len(work.targets) > 1 and _is_worth_a_process(work.costs, work.options)
-    made = _make_in_two_processes(work, step) if in_two else _make_in_turn(work, step)
-    made.variants.sort(key=lambda one: work.pairs.index((one.variant.target, one.variant.precision)))
-    step("writing the bundle")
-    return _write(work, made)
+@dataclass(frozen=True)
+class _Made:
+    """Variants, whose files are written, and what they were proven with."""
+
+    variants: list[MadeVariant]
+    proof: ProofSet
 
 
-def _make_in_turn(work: _Work, step: Step) -> _Made:
-    images, labels, activations = _read_images(work, step)
+def _make_in_turn(work: _Work, read: _Read, folder: Path, step: Step) -> _Made:
     step("running the network on the proof images")
-    proof = ProofSet(images, labels, run_network(work.network, images))
+    proof = ProofSet(read.proof, read.labels, run_network(work.network, read.proof))
     made: list[MadeVariant] = []
     for target in work.targets:
         prepared = open_converter(target).prepare(work.network, prefix(step, target))
-        made += make_variants(prepared, work.precisions(target), work.prover(proof), activations, work.folder, step)
-    return _Made(made, proof, activations)
+        made += make_variants(prepared, work.precisions(target), work.prover(proof), read.activations, folder, step)
+    return _Made(made, proof)
 
 
-def _make_in_two_processes(work: _Work, step: Step) -> _Made:
+def _make_in_two_processes(work: _Work, read: _Read, folder: Path, beside: Beside, step: Step) -> _Made:
     """Make TFLite files here, which takes longer, and ONNX files beside, with the reference for both."""
-    with start_beside(work.task("onnx")) as beside, _one_torch_thread():
-        images, labels, activations = _read_images(work, step)
-        beside.give_images(images, labels, activations)
+    with beside.work_in(folder, read.proof, read.labels, read.activations) as other, _one_torch_thread():
         prepared = open_converter("tflite").prepare(work.network, prefix(step, "tflite"))
-        proof = ProofSet(images, labels, beside.take_reference(step))
-        made = make_variants(prepared, work.precisions("tflite"), work.prover(proof), activations, work.folder, step)
-        return _Made([*made, *beside.finish(step)], proof, activations)
+        proof = ProofSet(read.proof, read.labels, other.take_reference(step))
+        made = make_variants(prepared, work.precisions("tflite"), work.prover(proof), read.activations, folder, step)
+        return _Made([*made, *other.finish(step)], proof)
 
 
 @contextlib.contextmanager
@@ -214,23 +226,17 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _is_worth_a_process(costs: Sequence[ExitCost], options: ExportOptions) -> bool:
-    images = options.calibration_images + options.proof_images
-    return usable_processors() > 1 and costs[-1].chain_macs * images >= _MACS_FOR_A_PROCESS
-
-
-def _read_images(work: _Work, step: Step) -> tuple[Images, Labels, Images]:
-    """Return proof images, their labels, and images for activation ranges."""
+def _read_images(work: _Work, step: Step) -> _Read:
     step("loading the data")
     dataset = load_run_data(work.info, work.run, work.options.data)
     activations = choose_activations(dataset.train, work.options.calibration_images, work.info.config.data.source)
-    return *choose_proof(dataset.calibration, work.options.proof_images), activations
+    return _Read(*choose_proof(dataset.calibration, work.options.proof_images), activations)
 
 
-def _write(work: _Work, made: _Made) -> Manifest:
+def _write(work: _Work, read: _Read, folder: Path, made: _Made) -> Manifest:
     info, options = work.info, work.options
     golden = write_golden(
-        work.folder,
+        folder,
         made.proof.images[:GOLDEN_IMAGES],
         made.proof.labels[:GOLDEN_IMAGES].tolist(),
         {one.variant.name: one.golden for one in made.variants},
@@ -250,8 +256,8 @@ def _write(work: _Work, made: _Made) -> Manifest:
             calibration_sha256=info.calibration_sha256,
             test_sha256=info.test_sha256,
             weights_sha256=work.weights_sha256,
-            activation_images=len(made.activations),
-            activation_sha256=sha256_bytes(np.ascontiguousarray(made.activations).tobytes()),
+            activation_images=len(read.activations),
+            activation_sha256=sha256_bytes(np.ascontiguousarray(read.activations).tobytes()),
             options={
                 "max_drop": options.max_drop,
                 "fallback": options.fallback,
@@ -275,7 +281,7 @@ def _write(work: _Work, made: _Made) -> Manifest:
         variants=tuple(one.variant for one in made.variants),
         golden=golden,
     )
-    write_manifest(work.folder, manifest)
+    write_manifest(folder, manifest)
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 import filecmp
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from support.small_run import train_small_run, write_stripes
 
 from msd_edge.bundle.reader import read_bundle
 from msd_edge.converters import export
-from msd_edge.converters.beside import Task, start_beside
+from msd_edge.converters.beside import AtWork, Beside, Task, start_beside
 from msd_edge.converters.export import ExportOptions, export_run
 from msd_edge.converters.reference import run_network
 from msd_edge.errors import CheckpointError, ExportError
@@ -25,67 +26,75 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def task(trained: Path, tmp_path: Path) -> Iterator[Task]:
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    yield Task(
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Of a bundle that is being filled."""
+    path = tmp_path / "bundle"
+    path.mkdir()
+    yield path
+    assert [found.name for found in path.iterdir() if found.name.startswith("beside")] == []
+
+
+@pytest.fixture
+def task(trained: Path) -> Task:
+    return Task(
         run=str(trained),
         weights_sha256=sha256_file(RunFolder(trained).weights_path),
         keep_exits=(),
         target="onnx",
         precisions=("float32",),
-        folder=str(folder),
         split_sha256="0" * 64,
         max_drop=0.5,
         fallback=False,
     )
-    assert [path.name for path in folder.iterdir() if path.name.startswith("beside")] == []
-
-
-def test_weights_that_changed_meanwhile_are_refused(task: Task) -> None:
-    other = task.model_copy(update={"weights_sha256": "0" * 64})
-    with start_beside(other) as beside, pytest.raises(CheckpointError, match="have changed since the export began"):
-        beside.finish(lambda _: None)
-    assert beside.process.returncode is not None
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
 LABELS = np.zeros(40, np.int64)
 
 
-def test_it_gives_the_reference_first_then_its_variants(task: Task, trained: Path) -> None:
+def begin(beside: Beside, folder: Path) -> AbstractContextManager[AtWork]:
+    return beside.work_in(folder, IMAGES, LABELS, IMAGES)
+
+
+def test_weights_that_changed_meanwhile_are_refused(task: Task, folder: Path) -> None:
+    other = task.model_copy(update={"weights_sha256": "0" * 64})
+    changed = pytest.raises(CheckpointError, match="have changed since the export began")
+    with start_beside(other) as beside, begin(beside, folder) as at_work, changed:
+        at_work.finish(lambda _: None)
+    assert beside.process.returncode is not None
+
+
+def test_it_gives_the_reference_first_then_its_variants(task: Task, folder: Path, trained: Path) -> None:
     said: list[str] = []
-    with start_beside(task.model_copy(update={"max_drop": 100})) as beside:
-        beside.give_images(IMAGES, LABELS, IMAGES)
-        reference = beside.take_reference(said.append)
+    with start_beside(task.model_copy(update={"max_drop": 100})) as beside, begin(beside, folder) as at_work:
+        reference = at_work.take_reference(said.append)
         assert said == ["running the network on the proof images"]
-        (made,) = beside.finish(said.append)
+        (made,) = at_work.finish(said.append)
     np.testing.assert_allclose(reference, run_network(load_network(trained), IMAGES), atol=1e-5 * np.ptp(reference))
     assert made.variant.name == "onnx-float32"
     assert made.variant.accuracy.images == 40
-    assert (Path(task.folder) / made.variant.segments[0].path).is_file()
+    assert (folder / made.variant.segments[0].path).is_file()
     assert said[1] == "onnx: torch → onnx, 2 segments"
 
 
 @pytest.mark.parametrize("wait", ["take_reference", "finish"])
-def test_a_process_that_was_killed_is_an_error(task: Task, wait: str) -> None:
+def test_a_process_that_was_killed_is_an_error(task: Task, folder: Path, wait: str) -> None:
     with start_beside(task) as beside:
         beside.process.kill()
-        beside.give_images(IMAGES, LABELS, IMAGES)  # goes nowhere
-        with pytest.raises(ExportError, match=r"onnx: .* ended with exit code -9 \(out of memory\?\)"):
-            getattr(beside, wait)(lambda _: None)
+        died = pytest.raises(ExportError, match=r"onnx: .* ended with exit code -9 \(out of memory\?\)")
+        with begin(beside, folder) as at_work, died:  # what it is sent goes nowhere
+            getattr(at_work, wait)(lambda _: None)
 
 
 def test_it_ends_with_the_one_that_asked(task: Task) -> None:
     with start_beside(task) as beside:
         assert beside.process.stdin is not None
         beside.process.stdin.close()  # what the system does when a process dies
-        with pytest.raises(ExportError, match="ended with exit code 0"):
-            beside.finish(lambda _: None)
+        assert beside.process.wait(60) == 0
 
 
-def test_an_error_leaves_no_process_behind(task: Task) -> None:
-    with pytest.raises(KeyboardInterrupt), start_beside(task) as beside:
+def test_an_error_leaves_no_process_behind(task: Task, folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), start_beside(task) as beside, begin(beside, folder):
         raise KeyboardInterrupt
     assert beside.process.returncode is not None
 
