@@ -245,7 +245,8 @@ def describe_system() -> str:
     if name == "Linux":
         with contextlib.suppress(OSError):
             name = platform.freedesktop_os_release().get("PRETTY_NAME", name)
-        return f"{name} · Linux {platform.release()} · {platform.machine()}"
+        version = platform.release().split("-")[0]  # what follows names who built it, not what it does
+        return f"{name} · Linux {version} · {platform.machine()}"
     if name == "Darwin":
         return f"macOS {platform.mac_ver()[0]} · {platform.machine()}"
     return f"{name} {platform.release()} · {platform.machine()}"

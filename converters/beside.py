@@ -80,17 +80,20 @@ class Beside:
 
     @contextlib.contextmanager
     def work_in(self, folder: Path, images: Images, labels: Labels, activations: Images) -> Iterator["AtWork"]:
-        """Let it begin; at the end of the block what went to and fro is gone.
+        """Let it begin; at the end of the block it has ended, and what went to and fro is gone.
 
         Args:
             folder: of the bundle, which is cleared away even after a kill.
             images, labels: to prove with.
             activations: to measure activation ranges on.
         """
-        with tempfile.TemporaryDirectory(prefix="beside-", dir=folder) as work:
+        with tempfile.TemporaryDirectory(prefix="beside-", dir=folder.resolve()) as work:
             np.savez(Path(work) / _IMAGES, images=images, labels=labels, activations=activations)
             self.say(Place(folder=str(folder.resolve()), work=work))
-            yield AtWork(self, Path(work))
+            try:
+                yield AtWork(self, Path(work))
+            finally:
+                _stop(self.process)  # before its folders go: it would make them anew
 
     def say(self, what: Model) -> None:
         """Send a line of JSON; if the process has failed meanwhile, what it says of that is read later."""

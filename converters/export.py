@@ -151,6 +151,7 @@ class _Work:
 
     @property
     def takes_two_processes(self) -> bool:
+        """Whether it is worth it for as many images as are asked for: how many there are is not known in time."""
         images = self.options.calibration_images + self.options.proof_images
         long = self.costs[-1].chain_macs * images >= _MACS_FOR_A_PROCESS
         return len(self.targets) > 1 and long and usable_processors() > 1

@@ -181,7 +181,7 @@ def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> lis
             f"{series.label}: {at}{text.percent(1 - bench.simulation_agreement, 2)} % of the images left at another "
             "exit than their full outputs say."
         )
-    told = _told(notes, "does not pay", name, f"{bench.point} (")
+    told = _told(notes, "does not pay", name, f" {bench.point} (")
     alone = len(series.bench.exits) == 1 or point.same_as  # no cascade, or told of already
     if point.own_speed is not None and point.own_speed < 1 and not told and not alone:
         found.append(

@@ -107,7 +107,7 @@ def _draw_gains(row: Row, exits: range) -> str:
     if row.gain is None:
         return " |" * len(exits)
     tests = row.p_value or (None,) * len(row.gain)
-    cells = [f"{gain:+.2f}{_draw_p(p)}" for gain, p in zip(row.gain, tests, strict=True)]
+    cells = [f"{round(gain, 2) + 0.0:+.2f}{_draw_p(p)}" for gain, p in zip(row.gain, tests, strict=True)]
     return "".join(f" {cells[k - 1]} |" for k in exits)
 
 

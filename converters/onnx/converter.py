@@ -25,7 +25,7 @@ from msd_edge.models.network import MultiExitNetwork
 
 
 class OnnxConverter:
-    """Converts multi-exit networks to ONNX, batch 1: the image in NCHW, maps at a seam in NHWC.
+    """Converts multi-exit networks to ONNX, batch 1: NCHW, but for maps at an int8 seam, in NHWC.
 
     A float32 file takes raw pixel values 0..255 as float32, an int8 one as uint8. Tensors are called ``image``,
     ``features``, ``logits``; what a segment hands on is ``features_out``, as no two tensors of an ONNX graph may share
@@ -113,7 +113,8 @@ class OnnxPrepared:
             models = self._quantized(self._images(activations), keep_float, step)
         kept = keep_float if precision == "int8" else frozenset()
         segments = tuple(
-            self._finish(turn_seams(model), precision, kept, index) for index, model in enumerate(models, 1)
+            self._finish(turn_seams(model) if precision == "int8" else model, precision, kept, index)
+            for index, model in enumerate(models, 1)
         )
         require_seams(segments, f"onnx {precision}")
         step(f"stand-alone exits → onnx {precision}")

@@ -1,7 +1,7 @@
-"""Maps at a seam lie in NHWC, as ONNX Runtime's kernels for int8 compute them.
+"""Maps at an int8 seam lie in NHWC, as ONNX Runtime's kernels for int8 compute them.
 
 Handed on in NCHW, a map would be turned around on its way out of one segment and again on its way into the next; in
-NHWC the runtime's optimizer takes both turns out (int8), or blocks of channels are copied as they lie (float32).
+NHWC the runtime's optimizer takes both turns out. Float kernels want NCHW or blocks of channels, and stay with NCHW.
 """
 
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper
@@ -54,7 +54,7 @@ def turns(model: ModelProto) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in graph.node:
         if node.op_type == "Transpose":
-            order = list(helper.get_node_attr_value(node, "perm"))
+            order = next((list(given.ints) for given in node.attribute if given.name == "perm"), [])
             if node.input[0] in inputs and order == _TO_NCHW:
                 found[node.input[0]] = node.output[0]
             if node.output[0] in outputs and order == _TO_NHWC:

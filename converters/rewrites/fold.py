@@ -37,10 +37,8 @@ def fold_batch_norms(network: MultiExitNetwork) -> int:
         if _is_plain(norm, nn.BatchNorm2d, bind_batch_norm(call)["weight"]):
             _scale(layer, *numbers)
             folded.add(norm)
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if child in folded:
-                setattr(parent, name, nn.Identity())
+    for norm in folded:
+        _make_identity(norm)
     return len(folded)
 
 
@@ -58,6 +56,13 @@ def _is_plain(module: nn.Module, kind: type[nn.Module], weight: Tensor | None) -
     """Return whether a module is torch's own, holds the weight that was used, and nothing hangs on it."""
     hooks = (module._forward_pre_hooks, module._forward_hooks)
     return type(module) is kind and module._parameters.get("weight") is weight and not any(hooks)
+
+
+def _make_identity(norm: nn.Module) -> None:
+    """Let a module give what it takes, whoever holds it: under two names, or in a list that is no module's."""
+    norm.__class__ = nn.Identity
+    norm._parameters.clear()
+    norm._buffers.clear()
 
 
 def _scale(layer: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:

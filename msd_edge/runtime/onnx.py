@@ -2,14 +2,10 @@
 
 Inputs and outputs are bound once to arrays of the session's own: on a small segment (3x32x32 in, 4x32x32 out, one
 thread, Zen 4) an invocation took 20.9 µs that way, against 27.9 through ``InferenceSession.run``. Options of a run that
-live as long as the session save 2 µs of that: ONNX Runtime makes them anew otherwise. All sessions of a process share
-one arena: the segments of a chain, which run one after the other, then compute in the same memory, still in the cache
-from the one before (1 to 2 % of a small network's time). What one segment hands to the next is not copied: the next one
-reads it where it was written.
+live as long as the session save 2 µs of that: ONNX Runtime makes them anew otherwise. What one segment hands to the
+next is not copied: the next one reads it where it was written.
 """
 
-import contextlib
-import functools
 import math
 import os
 from collections.abc import Mapping
@@ -51,8 +47,6 @@ class OnnxSession:
         options.inter_op_num_threads = 1
         options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _ERRORS_ONLY
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        _make_arena(library)
         self._session = _load(library, data, options)
         self.inputs: Mapping[str, TensorInfo] = {node.name: _describe(node) for node in self._session.get_inputs()}
         self.outputs: Mapping[str, TensorInfo] = {node.name: _describe(node) for node in self._session.get_outputs()}
@@ -110,15 +104,6 @@ def import_onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
-
-
-@functools.cache
-def _make_arena(library: Any) -> None:
-    """Make the arena that sessions of this process share, unless the host program has made one."""
-    memory = library.OrtMemoryInfo("Cpu", library.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, library.OrtMemType.DEFAULT)
-    unlimited, default = 0, -1
-    with contextlib.suppress(Exception):  # onnxruntime's errors share no base class but this
-        library.create_and_register_allocator(memory, library.OrtArenaCfg(unlimited, default, default, default))
 
 
 def _load(library: Any, data: bytes, options: Any) -> Any:

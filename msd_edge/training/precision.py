@@ -28,16 +28,21 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def choose_precision(
-    wanted: Precision, device: torch.device, step: Callable[[torch.dtype], None], world: World = ALONE
+    wanted: Precision,
+    device: torch.device,
+    step: Callable[[torch.dtype], None],
+    world: World = ALONE,
+    *,
+    replayed: bool = False,
 ) -> tuple[Precision, str]:
     """Choose fp32 or bf16.
 
     Args:
-        wanted: what was asked for; ``auto`` times a step both ways where the device has bf16; alike on a GPU means
-            bf16.
+        wanted: what was asked for; ``auto`` times a step both ways where the device has bf16.
         device: where it runs.
         step: runs one training step in a number format, leaving nothing behind.
         world: the processes that train together; all take what the first one finds.
+        replayed: steps will be replayed from a recording (``RecordedStep``); bf16 is then taken where both are alike.
 
     Returns:
         The precision, and a few words on why.
@@ -53,9 +58,10 @@ def choose_precision(
     if not native:
         return "fp32", "this processor has no bf16"
     slow, fast = (_time(step, dtype) for dtype in (torch.float32, torch.bfloat16))
-    found: Precision = "bf16" if fast < slow * (_ALIKE if device.type == "cuda" else 1) else "fp32"
+    found: Precision = "bf16" if fast < slow * (_ALIKE if replayed else 1) else "fp32"
     better = world.share(lambda: found)
-    return better, f"a step takes {slow * 1e3:.0f} ms in fp32, {fast * 1e3:.0f} in bf16"
+    alike = "; alike, and replayed in bf16" if replayed and slow <= fast < slow * _ALIKE else ""
+    return better, f"a step takes {slow * 1e3:.0f} ms in fp32, {fast * 1e3:.0f} in bf16{alike}"
 
 
 def _time(step: Callable[[torch.dtype], None], dtype: torch.dtype) -> float:

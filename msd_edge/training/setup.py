@@ -390,7 +390,13 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
                 f"{info.config.start.source}; train it anew with --overwrite."
             )
     else:
-        precision, reason = choose_precision(compute.precision, trainer.device, trainer.probe_step(), plan.world)
+        precision, reason = choose_precision(
+            compute.precision,
+            trainer.device,
+            trainer.probe_step(),
+            plan.world,
+            replayed=trainer.recorded is not None,
+        )
         config = info.config.model_copy(update={"compute": compute.model_copy(update={"precision": precision})})
         info = info.model_copy(update={"config": config})
         trainer.use_precision(config)

@@ -417,7 +417,9 @@ class Trainer:
 
 
 def _compile(run: Forward) -> Forward:
-    torch.compiler.reset()  # else the networks of earlier trainings in this process count as variants of this one
+    # Else the networks of earlier trainings in this process count as variants of this one. What else is compiled in
+    # this process is compiled anew when it is next called.
+    torch.compiler.reset()
     return torch.compile(run, dynamic=False)
 
 

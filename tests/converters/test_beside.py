@@ -93,10 +93,11 @@ def test_it_ends_with_the_one_that_asked(task: Task) -> None:
         assert beside.process.wait(60) == 0
 
 
-def test_an_error_leaves_no_process_behind(task: Task, folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), start_beside(task) as beside, begin(beside, folder):
-        raise KeyboardInterrupt
-    assert beside.process.returncode is not None
+def test_an_error_ends_the_process_before_its_folders_go(task: Task, folder: Path) -> None:
+    with start_beside(task) as beside:
+        with pytest.raises(KeyboardInterrupt), begin(beside, folder):
+            raise KeyboardInterrupt
+        assert beside.process.returncode is not None
 
 
 @pytest.mark.slow

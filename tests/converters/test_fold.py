@@ -73,6 +73,33 @@ class Skipped(nn.Module):
         return result
 
 
+class Named(nn.Module):
+    """Its BatchNorm has two names, and is called by the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+        self.also = self.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.also(self.layer(x))
+        return result
+
+
+class Listed(nn.Module):
+    """What it calls stands in a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+        self.steps = [self.layer, self.norm]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
 class Functional(nn.Module):
     """No module computes it."""
 
@@ -124,6 +151,15 @@ def test_what_cannot_be_shown_to_be_safe_stays(trunk: Callable[[], list[nn.Modul
     assert fold_batch_norms(network) == folded
     assert norms_in(network) == norms - folded
     torch.testing.assert_close(logits_of(network, given), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("trunk", [Named, Listed])
+def test_whoever_holds_a_folded_one_calls_nothing(trunk: Callable[[], nn.Module]) -> None:
+    network = network_of(trunk())
+    given = images(4)
+    expected = logits_of(network, given)
+    assert fold_batch_norms(network) == 1
+    torch.testing.assert_close(logits_of(network, given), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from msd_edge.training import precision
 from msd_edge.training.precision import choose_precision
 
 
-def run_on(monkeypatch: pytest.MonkeyPatch, device: str, *, fp32: float, bf16: float) -> str:
+def choose(monkeypatch: pytest.MonkeyPatch, *, fp32: float, bf16: float, replayed: bool) -> tuple[str, str]:
     """Choose where a step takes so many seconds by the clock."""
     now = 0.0
 
@@ -17,17 +17,17 @@ def run_on(monkeypatch: pytest.MonkeyPatch, device: str, *, fp32: float, bf16: f
 
     monkeypatch.setattr(precision, "has_native_bf16", lambda device: True)
     monkeypatch.setattr(precision.time, "perf_counter", lambda: now)
-    chosen, reason = choose_precision("auto", torch.device(device), step)
-    assert f"{fp32 * 1e3:.0f} ms in fp32, {bf16 * 1e3:.0f} in bf16" in reason
-    return chosen
+    return choose_precision("auto", torch.device("cpu"), step, replayed=replayed)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_faster_one_is_taken(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    assert run_on(monkeypatch, device, fp32=0.020, bf16=0.010) == "bf16"
-    assert run_on(monkeypatch, device, fp32=0.010, bf16=0.020) == "fp32"
+@pytest.mark.parametrize("replayed", [False, True])
+def test_the_faster_one_is_taken(monkeypatch: pytest.MonkeyPatch, replayed: bool) -> None:
+    found, reason = choose(monkeypatch, fp32=0.020, bf16=0.010, replayed=replayed)
+    assert (found, reason) == ("bf16", "a step takes 20 ms in fp32, 10 in bf16")
+    assert choose(monkeypatch, fp32=0.010, bf16=0.020, replayed=replayed)[0] == "fp32"
 
 
-def test_alike_means_bf16_on_a_gpu_and_fp32_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_on(monkeypatch, "cuda", fp32=0.014, bf16=0.015) == "bf16"
-    assert run_on(monkeypatch, "cpu", fp32=0.014, bf16=0.015) == "fp32"
+def test_alike_means_bf16_where_steps_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, reason = choose(monkeypatch, fp32=0.014, bf16=0.015, replayed=True)
+    assert (found, reason) == ("bf16", "a step takes 14 ms in fp32, 15 in bf16; alike, and replayed in bf16")
+    assert choose(monkeypatch, fp32=0.014, bf16=0.015, replayed=False)[0] == "fp32"
