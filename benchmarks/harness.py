@@ -20,6 +20,7 @@ from msd_edge.benchmarks.results import Circumstances, Example, Results
 from msd_edge.benchmarks.results_io import Raw
 from msd_edge.bundle.manifest import Manifest, Variant
 from msd_edge.bundle.reader import Bundle
+from msd_edge.commands import suggest_command
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError, DataError
@@ -121,14 +122,15 @@ def choose_variants(
     if bare:
         raise BundleError(
             f"{bundle.path}: {', '.join(bare)} {'has' if len(bare) == 1 else 'have'} no operating points; "
-            f"run `msd-edge calibrate {bundle.path}`."
+            f"run `{suggest_command('calibrate', bundle.path)}`."
         )
     kept = bundle.manifest.source.calibration_sha256
     strange = [v.name for v in selected if v.calibration is not None and v.calibration.split_sha256 != kept]
     if strange:
         raise BundleError(
             f"{bundle.path}: {', '.join(strange)} {'was' if len(strange) == 1 else 'were'} calibrated on other images "
-            f"than the run's calibration split, so figures might flatter; run `msd-edge calibrate {bundle.path}`."
+            "than the run's calibration split, so figures might flatter; "
+            f"run `{suggest_command('calibrate', bundle.path)}`."
         )
     return selected, notes
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -256,7 +257,8 @@ class Harness:
     def _must(self, place: Place, arguments: tuple[str, ...]) -> Ended:
         ended = place.run(arguments)
         if ended.code:
-            raise MsdEdgeError(f"undisturbed, `msd-edge {' '.join(arguments)}` failed: {ended.said.strip()[-300:]}")
+            line = shlex.join(("msd-edge", *arguments))
+            raise MsdEdgeError(f"undisturbed, `{line}` failed: {ended.said.strip()[-300:]}")
         return ended
 
     @contextlib.contextmanager

@@ -39,6 +39,7 @@ from msd_edge.benchmarks.results import Circumstances, Condition, Device
 from msd_edge.bundle.android import folder_name
 from msd_edge.bundle.manifest import Calibration, Target, Variant
 from msd_edge.bundle.reader import Bundle, read_bundle
+from msd_edge.commands import suggest_command
 from msd_edge.errors import BundleError, ConfigError, DeviceError, RuntimeUnavailable
 from msd_edge.locks import scratch_folder
 from msd_edge.runtime.open import RUNTIMES
@@ -174,7 +175,10 @@ class AndroidDevice:
         variant = bundle.variant(job.variant)
         calibration = variant.calibration
         if calibration is None:
-            raise BundleError(f"{bundle.path}: {variant.name} has no operating points; run `msd-edge calibrate`.")
+            raise BundleError(
+                f"{bundle.path}: {variant.name} has no operating points; "
+                f"run `{suggest_command('calibrate', bundle.path)}`."
+            )
         if not self._ready:
             on_step(Step(text="installing the app"))
             self._app.ensure(self._options.apk)

@@ -186,7 +186,7 @@ class App:
 
 def _explain_install(said: str, serial: str) -> str:
     if "UPDATE_INCOMPATIBLE" in said or "VERSION_DOWNGRADE" in said:
-        return f"; another build is there: `adb -s {serial} uninstall {PACKAGE}` removes it with its data"
+        return f"; another build is there: `adb -s {shlex.quote(serial)} uninstall {PACKAGE}` removes it with its data"
     if "NO_MATCHING_ABIS" in said:
         return "; the APK has no libraries for this device's ABI"
     if "INSUFFICIENT_STORAGE" in said or "No space left" in said:

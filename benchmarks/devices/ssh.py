@@ -265,8 +265,8 @@ class SshDevice:
         if not found:
             if done.returncode == 255 and self._board is None:
                 raise NoDevice(
-                    f"{self.host}: ssh cannot connect: {last or 'it does not say why'}; `ssh {self.host}` must work "
-                    "without a question (keys, known hosts)."
+                    f"{self.host}: ssh cannot connect: {last or 'it does not say why'}; "
+                    f"`ssh {shlex.quote(self.host)}` must work without a question (keys, known hosts)."
                 )
             raise DeviceRunError(
                 f"{self.host}: the connection broke while {what}{f' ({last})' if last else ''}; run it again."

@@ -3,6 +3,7 @@
 import shlex
 
 from msd_edge.benchmarks.report.load import Source
+from msd_edge.commands import suggest_command
 
 # What `msd-edge bench` records of its options and takes again.
 _BENCH = ("device", "threads", "runtime", "images", "seconds")
@@ -15,7 +16,7 @@ def commands(sources: list[Source]) -> list[str]:
         for line in (*_bundle_lines(source), _bench_line(source)):
             if line not in lines:
                 lines.append(line)
-    lines.append(f"msd-edge report {shlex.join(str(source.path) for source in sources)}")
+    lines.append(suggest_command("report", *(source.path for source in sources)))
     return lines
 
 

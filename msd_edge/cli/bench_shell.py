@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msd_edge.cli import common
+from msd_edge.commands import suggest_command
 from msd_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -152,4 +153,4 @@ def _say(results: "Results", target: Path) -> None:
     )
     for note in results.notes:
         common.say(f"note     {note}")
-    common.facts([("results", str(target)), ("next", f"msd-edge calibrate --latency {target}")])
+    common.facts([("results", str(target)), ("next", suggest_command("calibrate", "--latency", target))])

@@ -8,6 +8,7 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, OverwriteOption, VerboseOption
+from msd_edge.commands import suggest_command
 from msd_edge.errors import ConfigError
 from msd_edge.files import refuse_existing
 
@@ -136,8 +137,9 @@ def export(
         common.say_json({"bundle": str(options.out), "manifest": manifest.model_dump(mode="json"), **more})
         return
     _show(options.out, manifest, options.max_drop)
-    if assets is not None:
-        common.facts([("assets", f"{assets} · after calibrating: msd-edge export {options.out} --android-assets …")])
+    if assets is not None and android_assets is not None:
+        again = suggest_command("export", options.out, "--android-assets", android_assets, "--overwrite")
+        common.facts([("assets", f"{assets} · after calibrating: {again}")])
 
 
 def _read_exits(text: str | None) -> tuple[int, ...]:
@@ -174,9 +176,8 @@ def _copy_only(path: Path, assets: Path, *, overwrite: bool, dry_run: bool, as_j
     common.facts([("bundle", str(path)), ("would" if dry_run else "assets", f"{'write ' if dry_run else ''}{target}")])
     bare = [variant.name for variant in bundle.manifest.variants if variant.calibration is None]
     if bare:
-        common.say(
-            f"note     not calibrated, so only the last exit answers: {', '.join(bare)}; msd-edge calibrate {path}"
-        )
+        following = suggest_command("calibrate", path)
+        common.say(f"note     not calibrated, so only the last exit answers: {', '.join(bare)}; {following}")
 
 
 def _run(path: Path, options: "ExportOptions") -> "Manifest":
@@ -196,7 +197,7 @@ def _show(path: Path, manifest: "Manifest", max_drop: float) -> None:
     first = manifest.variants[0]
     forms = f"{_count(count, 'segment')}, {_count(len(first.exits), 'exit')} alone"
     forms += ", 1 multi-signature file (TFLite)" if any(v.multi_signature for v in manifest.variants) else ""
-    name = "" if path.parent == Path("bundles") else f" {path}"
+    named = [] if path.parent == Path("bundles") else [path]
     proven = ", ".join(f"{v.accuracy.images:,} for {v.name}" for v in manifest.variants)
     common.say()
     common.facts(
@@ -204,7 +205,7 @@ def _show(path: Path, manifest: "Manifest", max_drop: float) -> None:
             *_note_drops(manifest, max_drop),
             ("proven", f"on calibration images: {proven}"),
             ("bundle", f"{path} · {forms}"),
-            ("next", f"msd-edge calibrate{name}"),
+            ("next", suggest_command("calibrate", *named)),
         ]
     )
 

@@ -21,6 +21,7 @@ from msd_edge.cli.network import (
     warn_of,
 )
 from msd_edge.cli.together import together
+from msd_edge.commands import suggest_command
 from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError, PeerLost
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
         if not as_json:
             common.facts([("compute", f"{info.config.compute.device} · {info.config.compute.precision} ({reason})")])
             if left == 0:
-                common.facts([("done", f"all {trainer.epoch} epochs are trained; --epochs N goes on")])
+                trained = "the one epoch is" if trainer.epoch == 1 else f"all {trainer.epoch} epochs are"
+                common.facts([("done", f"{trained} trained; --epochs N goes on")])
                 return
             _print_header(info)
         with common.progress(left * trainer.steps, "training") as bar:
@@ -290,7 +292,7 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
 
 
 def _going_on(plan: "Plan", epoch: int) -> str:
-    return f"stopped after epoch {epoch}; `msd-edge train --resume {plan.folder.path}` goes on."
+    return f"stopped after epoch {epoch}; `{suggest_command('train', '--resume', plan.folder.path)}` goes on."
 
 
 def _check_choices(
@@ -362,7 +364,8 @@ def _describe(plan: "Plan") -> None:
     last = plan.costs[-1]
     shares = ", ".join(f"{100 * cost.macs / last.macs:.0f}" for cost in plan.costs)
     loss, optim = config.loss, config.optim
-    epochs = f"{optim.epochs} epochs" + (f", {optim.qat_epochs} more in int8 arithmetic" if optim.qat_epochs else "")
+    epochs = f"{optim.epochs} epoch{'s' if optim.epochs != 1 else ''}"
+    epochs += f", {optim.qat_epochs} more in int8 arithmetic" if optim.qat_epochs else ""
     settings = "" if loss.method in ("joint", "single") else f" · α {loss.alpha:g} · τ {loss.tau:g}"
     settings += " · gradient equilibrium" if loss.equilibrium else ""
     if loss.method in FEATURE_METHODS:
@@ -413,8 +416,9 @@ def _clock(seconds: float) -> str:
 def _print_end(plan: "Plan", best: int) -> None:
     rows = [row for row in plan.folder.read_metrics() if row["epoch"] == best]
     found = "".join(f" · exit {k} {100 * a:.2f} %" for row in rows for k, a in enumerate(row["accuracy"], 1))
-    name = "" if plan.folder.path.parent == Path("runs") else f" {plan.folder.path}"
+    named = [] if plan.folder.path.parent == Path("runs") else [plan.folder.path]
     single = plan.info.config.loss.method == "single"
-    following = f"msd-edge eval{name}" if single else f"msd-edge export{name} --int8 --target tflite --target onnx"
+    onward = suggest_command("export", *named, "--int8", "--target", "tflite", "--target", "onnx")
+    following = suggest_command("eval", *named) if single else onward
     common.say()
     common.facts([("best", f"epoch {best}{found} on the calibration split"), ("next", following)])

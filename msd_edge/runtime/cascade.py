@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from msd_edge.bundle.choices import closest
 from msd_edge.bundle.manifest import OperatingPoint, Variant
 from msd_edge.bundle.reader import Bundle
+from msd_edge.commands import suggest_command
 from msd_edge.errors import BundleError, ConfigError
 from msd_edge.exits.rules import ExitRule
 from msd_edge.exits.watch import ShareWatch
@@ -210,7 +211,7 @@ def find_point(bundle: Bundle, variant: Variant, name: str | None = None) -> Ope
     if calibration is None:
         raise BundleError(
             f"{bundle.path}: {variant.name} is not calibrated, so that nobody knows when to leave; "
-            f"run `msd-edge calibrate {bundle.path}`."
+            f"run `{suggest_command('calibrate', bundle.path)}`."
         )
     named = {point.name: point for point in calibration.points}
     if name is None:

@@ -330,16 +330,18 @@ def _check_epochs(folder: RunFolder, before: OptimConfig, now: OptimConfig) -> N
     done = len(folder.read_metrics())
     quantized = max(0, done - before.epochs)
     if quantized and now.epochs != before.epochs:
+        epochs = f"{quantized} epoch{'s' if quantized != 1 else ''}"
         raise ConfigError(
-            f"--epochs {now.epochs}: {folder.path} has trained {quantized} epochs in int8 arithmetic behind its "
-            f"{before.epochs}; --qat-epochs gives it more of these."
+            f"--epochs {now.epochs}: {folder.path} has trained {epochs} in int8 "
+            f"arithmetic behind its {before.epochs}; --qat-epochs gives it more of these."
         )
     for option, wanted, trained in (
         ("--epochs", now.epochs, min(done, before.epochs)),
         ("--qat-epochs", now.qat_epochs, quantized),
     ):
         if wanted < trained:
-            raise ConfigError(f"{option} {wanted}: {folder.path} has trained {trained} epochs already.")
+            epochs = f"{trained} epoch{'s' if trained != 1 else ''}"
+            raise ConfigError(f"{option} {wanted}: {folder.path} has trained {epochs} already.")
 
 
 def load_run_data(info: RunInfo, path: Path, data: str | None = None) -> Dataset:

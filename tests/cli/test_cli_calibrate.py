@@ -57,6 +57,12 @@ def test_it_says_what_it_took_what_it_found_and_what_comes_next(here, capsys):
     assert read_bundle(here).manifest.variants[0].calibration is not None
 
 
+def test_the_bundle_that_was_named_is_named_in_what_comes_next(here, capsys):
+    here.rename(here.parent / "two words")
+    assert cli.run(["calibrate", "bundles/two words"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "next     msd-edge bench 'bundles/two words'"
+
+
 def test_a_wish_that_one_variant_cannot_meet_is_a_note(here, capsys, monkeypatch):
     make_bundle(
         here.parent / "two",

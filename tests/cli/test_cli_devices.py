@@ -163,7 +163,9 @@ def test_deploy_brings_a_bundle_and_replaces_it_whole(
 ) -> None:
     make_bundle(tmp_path / "my bündle $x", variants=("tflite-int8",))
     assert run(["deploy", "my bündle $x", "--device", "pixel"]) == 0
-    assert "my-b-ndle-x, all files compared" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "my-b-ndle-x, all files compared" in said
+    assert said.splitlines()[-1] == "next     msd-edge bench 'my bündle $x' --device pixel"
     there = phone.app_files / "bundles/my-b-ndle-x"
     assert sorted(_files(there)) == sorted(_files(tmp_path / "my bündle $x"))
     assert all((there / name).read_bytes() == (tmp_path / "my bündle $x" / name).read_bytes() for name in _files(there))

@@ -73,7 +73,7 @@ def test_resume_of_a_finished_run_says_so(place: Path, capsys: pytest.CaptureFix
     assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "1"]) == 0
     capsys.readouterr()
     assert run(["train", "--resume"]) == 0
-    assert "all 1 epochs are trained" in capsys.readouterr().out
+    assert "the one epoch is trained; --epochs N goes on" in capsys.readouterr().out
     assert run(["train", "--resume", "--epochs", "2"]) == 0
     assert "2/2" in capsys.readouterr().out
 
