@@ -21,7 +21,7 @@ def load_digits() -> Source:
     try:
         from sklearn import datasets
     except ImportError:
-        raise DataError("digits ships with scikit-learn, which is missing: pip install 'msd-edge[train]'.") from None
+        raise DataError("digits ships with scikit-learn, which is missing: pip install scikit-learn.") from None
     from PIL import Image
 
     found = datasets.load_digits()
