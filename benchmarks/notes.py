@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from msd_edge.benchmarks.results import ExitBench, VariantBench
+from msd_edge.bundle.manifest import FULL_POINT
 
 _CHAIN = 1 / 1.05
 _SLOWER = 1.2
@@ -87,6 +88,8 @@ def _losses(variant: VariantBench) -> Iterable[str]:
     if len(variant.exits) == 1:
         return
     for point in variant.cascade:
+        if point.point == FULL_POINT:  # never leaves early: what it costs is the chain, not a cascade
+            continue
         # Where nobody leaves early the cascade is the chain, and the chain may cost a little more than one piece.
         limit = 1 if sum(point.exit_counts[:-1]) else _CHAIN
         if point.speedup is not None and point.speedup < limit:

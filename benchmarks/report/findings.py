@@ -7,6 +7,7 @@ from msd_edge.benchmarks.report import text
 from msd_edge.benchmarks.report.intervals import differs
 from msd_edge.benchmarks.report.measures import Point, Run, Series, mean_of, ratio, twin
 from msd_edge.benchmarks.results import ExitBench
+from msd_edge.bundle.manifest import FULL_POINT
 
 # Results that do not say on how many images accuracy was expected are taken at their word.
 _MANY = 1_000_000
@@ -182,7 +183,8 @@ def _point_warnings(series: Series, point: Point, notes: tuple[str, ...]) -> lis
             "exit than their full outputs say."
         )
     told = _told(notes, "does not pay", name, f" {bench.point} (")
-    alone = len(series.bench.exits) == 1 or point.same_as  # no cascade, or told of already
+    # No cascade (one exit, or nobody leaves early by definition), or told of already.
+    alone = len(series.bench.exits) == 1 or bench.point == FULL_POINT or point.same_as
     if point.own_speed is not None and point.own_speed < 1 and not told and not alone:
         found.append(
             f"{series.label}: {at}the cascade is slower than the last exit alone "

@@ -25,6 +25,8 @@ Layout = Literal["NHWC", "NCHW", "NC"]
 DType = Literal["float32", "int8", "uint8"]
 RuleName = Literal["max-softmax", "entropy", "patience"]
 Share = Annotated[float, Field(ge=0, le=1)]
+# The operating point at which every image goes to the last exit.
+FULL_POINT = "full"
 # A string, not a compiled pattern: Python's `$` would let a line break at the end pass.
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from msd_edge.bundle.manifest import OperatingPoint
+from msd_edge.bundle.manifest import FULL_POINT, OperatingPoint
 from msd_edge.errors import ConfigError
 from msd_edge.exits.search import search
 from msd_edge.exits.thresholds import Evidence, Settings, budgeted_limits, evaluate, never_limit, shift, thresholds
@@ -183,7 +183,7 @@ def named_points(
     Raises:
         OutOfReach: the wish cannot be met; the message says what can.
     """
-    chosen = {"full": front.full, "lossless": front.lossless}
+    chosen = {FULL_POINT: front.full, "lossless": front.lossless}
     for name, drop in (("balanced", BALANCED_DROP), ("fast", FAST_DROP)):
         chosen[name] = front.trusted(drop)
     if min_accuracy is not None:

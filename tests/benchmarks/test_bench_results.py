@@ -206,6 +206,12 @@ def test_a_cascade_that_does_not_pay_or_leaves_elsewhere_is_told(measured: tuple
     )
 
 
+def test_full_never_leaves_early_so_that_it_need_not_pay(measured: tuple[Results, Raw]) -> None:
+    point = measured[0].variants[0].cascade[0]
+    full = point.model_copy(update={"point": "full", "speedup": 0.5, "simulation_agreement": 1.0})
+    assert write_notes([variant(measured, "int8", (1.0, 1.0, 1.0), cascade=(full,))]) == ()
+
+
 def test_variants_that_surprise_alike_share_a_sentence(measured: tuple[Results, Raw]) -> None:
     points = measured[0].variants[0].cascade
     slow = [points[0].model_copy(update={"speedup": 0.5}), points[1].model_copy(update={"speedup": 0.75})]

@@ -177,6 +177,13 @@ def test_what_a_note_says_of_one_variant_is_not_told_of_another():
     ]
 
 
+def test_full_never_leaves_early_so_that_it_need_not_pay():
+    results = made.results(points=("full", "fast"), variants=(("tflite", "int8"),))
+    slow = [point.model_copy(update={"speedup": 0.5}) for point in results.variants[0].cascade]
+    said = findings.warnings(run_of(changed(results, 0, cascade=tuple(slow))))
+    assert re.findall(r"at (\w+) the cascade is slower", "\n".join(said)) == ["fast"]
+
+
 def test_points_that_share_a_measurement_are_marked():
     results = made.results(points=("full", "lossless", "fast"), variants=(("tflite", "int8"),))
     full, lossless, fast = results.variants[0].cascade
