@@ -203,7 +203,7 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def _take_preset(context: typer.Context, name: str | None) -> str | None:
-    """Make a recipe's values the defaults of this verb's options; a configuration file's go before them."""
+    """Make a recipe's values the defaults of this verb's options; a configuration file's win."""
     if name is None:
         return None
     values = PRESETS[choose("--preset", name, PRESETS)]
@@ -302,7 +302,7 @@ PresetOption = Annotated[
         callback=_take_preset,
         is_eager=True,
         metavar="NAME",
-        help="fast: a recipe for CIFAR-10; options go before.",
+        help="fast: joint training for CIFAR-10-like images; options you give win.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

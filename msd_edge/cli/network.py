@@ -41,7 +41,7 @@ BranchIntervalOption = Annotated[
     typer.Option(
         "--branch-interval",
         min=1,
-        help="Take every so-manieth block of a stage into a branch; default one a stage.",
+        help="Take every Nth block of a stage into a branch (2: every second); default one a stage.",
     ),
 ]
 
