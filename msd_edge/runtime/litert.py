@@ -11,6 +11,7 @@ import copy
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from msd_edge.errors import BundleError
 from msd_edge.runtime.session import Array, RuntimeName, Session, TensorInfo, check_inputs
 
 _quiet_already: set[str] = set()
+_first_load = threading.Lock()
 
 
 class TfliteSession:
@@ -153,25 +155,27 @@ def _without_notice(runtime: str) -> Iterator[None]:
     """Keep the line about XNNPACK that a runtime's first load writes to standard error out of the user's sight.
 
     The native library writes it to the file descriptor itself and knows no setting against it (2.3.0), so the
-    descriptor is turned to a file meanwhile; whatever else arrives there is written on afterwards.
+    descriptor is turned to a file meanwhile; whatever else arrives there is written on afterwards. Threads that load
+    their first files at once take turns: a second one would write before the first has turned the descriptor.
     """
     if runtime in _quiet_already:
         yield
         return
-    _quiet_already.add(runtime)
-    with contextlib.ExitStack() as stack:
+    with _first_load, contextlib.ExitStack() as stack:
         try:
             if sys.stderr is not None:
                 sys.stderr.flush()
             saved = os.dup(2)
         except (OSError, ValueError):  # no standard error at all: nothing to keep clean
             yield
+            _quiet_already.add(runtime)
             return
         stack.callback(os.close, saved)
         caught = stack.enter_context(tempfile.TemporaryFile())
         os.dup2(caught.fileno(), 2)
         try:
             yield
+            _quiet_already.add(runtime)  # a load that failed may have said nothing yet
         finally:
             os.dup2(saved, 2)
             caught.seek(0)

@@ -286,6 +286,28 @@ assert "torch" not in sys.modules
     assert (ran.stdout, ran.stderr) == ("", "something else\n")
 
 
+def test_threads_that_load_their_first_files_at_once_say_nothing(tiny_bundle: Path) -> None:
+    script = f"""
+import tempfile, threading, time
+from msd_edge.bundle.reader import read_bundle
+from msd_edge.runtime.open import open_session
+make = tempfile.TemporaryFile
+def make_slowly():
+    time.sleep(0.5)
+    return make()
+tempfile.TemporaryFile = make_slowly
+bundle = read_bundle({str(tiny_bundle)!r})
+data = bundle.read(bundle.variant("tflite-float32").segments[0])
+threads = [threading.Thread(target=open_session, args=(data, "tflite")) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("", "")
+
+
 def test_the_light_runtime_imports_no_torch() -> None:
     script = """
 import sys
