@@ -17,6 +17,7 @@ from msd_edge.benchmarks.evidence.plot import draw_plot
 from msd_edge.benchmarks.evidence.tables import (
     count_foretold,
     describe,
+    draw_cascades,
     draw_cells,
     draw_match,
     draw_parts,
@@ -66,6 +67,7 @@ def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
     return {
         "methods": lambda: _draw_study(evidence / "methods", "joint"),
         "fast": lambda: draw_cells(_read_cells(evidence / "fast")),
+        "fast-cascades": lambda: draw_cascades(_read_figures(evidence, "fast")),
         "rivals": lambda: draw_rivals(figures()),
         "rivals-machine": lambda: describe(figures(), _PACKAGES),
         "rivals-match": lambda: draw_match(figures(), ("balanced", "fast")),
@@ -93,8 +95,8 @@ def _read(path: Path) -> Any:
     return read_json(path, what="file of figures", error=ConfigError)
 
 
-def _read_figures(evidence: Path) -> Figures:
-    path = evidence / "rivals.json"
+def _read_figures(evidence: Path, name: str = "rivals") -> Figures:
+    path = evidence / f"{name}.json"
     try:
         return Figures.model_validate(_read(path))
     except ValidationError as problem:

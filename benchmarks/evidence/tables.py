@@ -51,6 +51,24 @@ def draw_cells(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def draw_cascades(figures: Figures) -> str:
+    """Return each cascade's operating points beside its last exit, alone and for every image."""
+    lines = [
+        _row("network", "variant", "point", "accuracy, %", "shares, %", "M MACs", "ms", "times as fast"),
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for variant in figures.variants:
+        last = variant.exits[-1]
+        alone = (f"{100 * last.accuracy:.2f}", "", f"{last.macs / 1e6:.0f}", f"{last.ms:.2f}", "1")
+        lines.append(_row(variant.bundle, variant.variant, "last exit alone", *alone))
+        for point in variant.points:
+            shares = " / ".join(f"{100 * share:.0f}" for share in point.shares)
+            speed = "" if point.speedup is None else f"{point.speedup:.2f}"
+            values = (f"{100 * point.accuracy:.2f}", shares, f"{point.macs / 1e6:.0f}", f"{point.ms:.2f}", speed)
+            lines.append(_row(variant.bundle, variant.variant, point.point, *values))
+    return "\n".join(lines)
+
+
 def draw_parts(figures: Figures) -> str:
     """Return where an image's time goes in each cascade, and how well it was foretold."""
     lines = [

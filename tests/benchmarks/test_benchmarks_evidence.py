@@ -15,7 +15,14 @@ from msd_edge.benchmarks.evidence.__main__ import main as draw
 from msd_edge.benchmarks.evidence.collect import ExitFigures, Figures, VariantFigures, collect_figures
 from msd_edge.benchmarks.evidence.collect import main as collect
 from msd_edge.benchmarks.evidence.plot import draw_plot
-from msd_edge.benchmarks.evidence.tables import accuracy_at, count_foretold, draw_match, draw_parts, draw_rivals
+from msd_edge.benchmarks.evidence.tables import (
+    accuracy_at,
+    count_foretold,
+    draw_cascades,
+    draw_match,
+    draw_parts,
+    draw_rivals,
+)
 from msd_edge.benchmarks.study.cells import cells_of, read_result, result_path
 from msd_edge.benchmarks.study.settings import read_study
 from msd_edge.errors import ConfigError
@@ -33,7 +40,7 @@ def test_the_page_and_its_plot_are_drawn_from_the_files() -> None:
 def test_every_figure_kept_is_named_on_the_page() -> None:
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     drawn = set(re.findall(r"<!-- drawn: ([a-z-]+) -->", page))
-    assert {"methods", "fast", "rivals", "rivals-match", "time", "throughput", "shift"} <= drawn
+    assert {"methods", "fast", "fast-cascades", "rivals", "rivals-match", "time", "throughput", "shift"} <= drawn
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,7 @@ def test_figures_are_those_of_the_benches(tmp_path: Path) -> None:
     assert points == sum(len(variant.points) for variant in figures.variants)
     assert draw_parts(figures).count("\n") == 1 + points
     assert draw_rivals(figures).count("one exit") == len(alone.variants)
+    assert draw_cascades(figures).count("\n") == 1 + points + len(figures.variants)
 
 
 def test_a_point_is_held_against_the_line_between_single_networks() -> None:
