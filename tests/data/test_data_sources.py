@@ -199,7 +199,7 @@ def test_a_file_of_another_kind_gets_a_sentence(tmp_path: Path) -> None:
 
 def test_missing_scikit_learn_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
-    with pytest.raises(DataError, match=r"pip install 'msd-edge\[train\]'"):
+    with pytest.raises(DataError, match=r"pip install scikit-learn"):
         load_dataset(DataConfig())
 
 

@@ -166,7 +166,7 @@ def test_a_file_of_the_users(file):
         ("{file}", "name what to take from there"),
         ("nowhere.py:build", r"there is no file nowhere\.py"),
         ("no_such_package:build", "there is no module no_such_package here"),
-        ("torchvision:resnet81", r"torchvision has no such classifier; did you mean resnet18\?$"),
+        ("torchvision:resnet81", r"torchvision has no such classifier; did you mean resnet101\?$"),
         ("timm:mobilenetv3_smal_100", "timm has no such network; did you mean"),
     ],
 )
