@@ -37,7 +37,7 @@ def option_words(folder: Path) -> Run:
         common.read_size,
         lambda text: train._read_pixels("--mean", text),
         lambda text: train._read_pixels("--std", text),
-        lambda text: train._read_arch_options([text]),
+        lambda text: train.read_arch_options([text]),
         lambda text: check_kept(export._read_exits(text), 3),
         lambda text: parse_places(spec, text, (3, 32, 32)),
         check_name,

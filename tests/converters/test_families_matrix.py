@@ -95,9 +95,13 @@ def test_segments_compute_what_the_network_computes(converted: Converted) -> Non
 def test_nothing_is_cast_or_turned_around(converted: Converted) -> None:
     allowed = ALLOWED.get((family_of(converted.arch).title, converted.target), set())
     for variant in converted.variants:
-        for file in (*variant.segments, *variant.exits):
-            found = STRAYS & file.operators.keys()
-            assert found <= (allowed if variant.precision == "int8" else set()), variant.precision
+        int8 = variant.precision == "int8"
+        # Maps at an int8 seam are turned around in ONNX files, and the runtime takes that out.
+        seams = {"Transpose"} if int8 and converted.target == "onnx" else set()
+        for file in variant.segments:
+            assert STRAYS & file.operators.keys() - seams <= (allowed if int8 else set()), variant.precision
+        for file in variant.exits:
+            assert STRAYS & file.operators.keys() <= (allowed if int8 else set()), variant.precision
 
 
 def left_by_xnnpack(data: bytes) -> set[str]:
