@@ -1,5 +1,8 @@
 """Operating points with the same setting: they make the same decisions, so one of them is measured for all."""
 
+from collections.abc import Iterable
+
+from msd_edge.benchmarks.results import CascadeBench
 from msd_edge.bundle.manifest import Calibration
 
 
@@ -10,3 +13,12 @@ def measured_as(calibration: Calibration) -> dict[str, str]:
     """
     first: dict[tuple[float, ...], str] = {}
     return {point.name: first.setdefault(tuple(point.thresholds), point.name) for point in calibration.points}
+
+
+def measured_with(points: Iterable[CascadeBench]) -> dict[str, str]:
+    """Return the same of a variant's results, which say it by their lists of raw times and their thresholds."""
+    first: dict[tuple[object, ...], str] = {}
+    return {
+        point.point: first.setdefault((point.total.raw or point.point, point.thresholds), point.point)
+        for point in points
+    }

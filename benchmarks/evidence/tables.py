@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msd_edge.benchmarks.evidence.collect import Figures
+from msd_edge.benchmarks.evidence.collect import Figures, PointFigures
 from msd_edge.benchmarks.throughput import Speed
 
 _HOLDS = 0.05
@@ -25,7 +25,7 @@ def draw_rivals(figures: Figures) -> str:
                 cells = (variant.bundle, "one exit", f"{100 * last.accuracy:.2f}", "", f"{last.macs / 1e6:.1f}")
                 rows.append((last.ms, _row(*cells, f"{last.ms:.3f}")))
             for point in variant.points:
-                shares = " / ".join(f"{100 * share:.0f}" for share in point.shares)
+                shares = _draw_shares(point)
                 cells = (variant.bundle, point.point, f"{100 * point.accuracy:.2f}", shares, f"{point.macs / 1e6:.1f}")
                 rows.append((point.ms, _row(*cells, f"{point.ms:.3f}")))
         parts.append(f"**{name}**\n")
@@ -62,11 +62,15 @@ def draw_cascades(figures: Figures) -> str:
         alone = (f"{100 * last.accuracy:.2f}", "", f"{last.macs / 1e6:.0f}", f"{last.ms:.2f}", "1")
         lines.append(_row(variant.bundle, variant.variant, "last exit alone", *alone))
         for point in variant.points:
-            shares = " / ".join(f"{100 * share:.0f}" for share in point.shares)
+            shares = _draw_shares(point)
             speed = "" if point.speedup is None else f"{point.speedup:.2f}"
             values = (f"{100 * point.accuracy:.2f}", shares, f"{point.macs / 1e6:.0f}", f"{point.ms:.2f}", speed)
             lines.append(_row(variant.bundle, variant.variant, point.point, *values))
     return "\n".join(lines)
+
+
+def _draw_shares(point: PointFigures) -> str:
+    return " / ".join(f"{100 * share:.0f}" for share in point.shares)
 
 
 def draw_parts(figures: Figures) -> str:

@@ -7,6 +7,7 @@ whatever the others cost. So speeds are compared by the mean, and the median is 
 from collections import Counter
 from dataclasses import dataclass
 
+from msd_edge.benchmarks.points import measured_with
 from msd_edge.benchmarks.report.intervals import half_width
 from msd_edge.benchmarks.report.load import Source
 from msd_edge.benchmarks.report.text import plural
@@ -150,12 +151,11 @@ def _series(variants: tuple[VariantBench, ...]) -> tuple[Series, ...]:
 
 
 def _points(own: Series, float_twin: Series | None) -> tuple[Point, ...]:
-    first: dict[tuple[object, ...], str] = {}  # by the list of raw times and the setting
-    found = []
-    for point in own.bench.cascade:
-        name = first.setdefault((point.total.raw or point.point, point.thresholds), point.point)
-        found.append(_point(point, own, float_twin, "" if name == point.point else name))
-    return tuple(found)
+    first = measured_with(own.bench.cascade)
+    return tuple(
+        _point(point, own, float_twin, "" if first[point.point] == point.point else first[point.point])
+        for point in own.bench.cascade
+    )
 
 
 def _point(point: CascadeBench, own: Series, float_twin: Series | None, same_as: str) -> Point:

@@ -65,11 +65,12 @@ def _describe(model: ModelProto, data: bytes, where: str) -> ConvertedFile:
     versions = {opset.domain: opset.version for opset in model.opset_import}
     if model.ir_version != IR_VERSION or versions != {"": OPSET}:
         raise ExportError(f"{where}: IR version {model.ir_version} and opset {versions}, not {IR_VERSION} and {OPSET}.")
-    outputs = [_spec(model, value, where) for value in model.graph.output]
+    turned = turns(model)
+    outputs = [_spec(model, value, turned, where) for value in model.graph.output]
     return ConvertedFile(
         data=data,
         operators=count_operators(model),
-        inputs=tuple(_spec(model, value, where) for value in model.graph.input),
+        inputs=tuple(_spec(model, value, turned, where) for value in model.graph.input),
         logits=next(spec for spec in outputs if spec.name == LOGITS),
         features=tuple(spec for spec in outputs if spec.name != LOGITS),
     )
@@ -124,10 +125,9 @@ def require_seams(segments: tuple[ConvertedFile, ...], where: str) -> None:
                     raise ExportError(f"{seam}: {field} {a} given, {b} taken.")
 
 
-def _spec(model: ModelProto, value: ValueInfoProto, where: str) -> TensorSpec:
+def _spec(model: ModelProto, value: ValueInfoProto, turned: dict[str, str], where: str) -> TensorSpec:
     tensor: Any = value.type.tensor_type
     shape = tuple(dim.dim_value for dim in tensor.shape.dim)
-    turned = turns(model)
     dtype, layout = _DTYPES.get(tensor.elem_type), layout_of(value, turned)
     if dtype is None or layout is None or 0 in shape:
         kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name

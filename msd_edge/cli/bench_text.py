@@ -135,10 +135,12 @@ def _say_variant(variant: "VariantBench") -> None:
 
 def _measured(variant: "VariantBench") -> "list[tuple[str, CascadeBench]]":
     """Return what was measured at operating points, once each: all names that stand for it, and its figures."""
+    from msd_edge.benchmarks.points import measured_with
+
+    first = measured_with(variant.cascade)
     same: dict[tuple[object, ...], list[CascadeBench]] = {}
     for point in variant.cascade:
-        key = (point.total.raw or point.point, point.thresholds, point.expected_accuracy, point.expected_ms)
-        same.setdefault(key, []).append(point)
+        same.setdefault((first[point.point], point.expected_accuracy, point.expected_ms), []).append(point)
     return [(", ".join(point.point for point in points), points[0]) for points in same.values()]
 
 

@@ -199,7 +199,7 @@ class Trainer:
 
         Weights and statistics are as they were afterwards.
         """
-        batch = min(self.config.optim.batch_size, self.train_size)
+        batch = self._whole_batch
         images, labels = next(iter(self.training.batches(epoch_order(self.train_size, 0, 0)[:batch], batch)))
 
         def step(dtype: torch.dtype) -> None:
@@ -221,7 +221,12 @@ class Trainer:
         if config.loss.method == "annealed" or ":" in config.network.arch:
             return None
         parameters = [parameter for _, parameter in self._named_parameters()]
-        return RecordedStep(parameters, min(config.optim.batch_size, self.train_size))
+        return RecordedStep(parameters, self._whole_batch)
+
+    @property
+    def _whole_batch(self) -> int:
+        """Images of a batch that is not an epoch's last."""
+        return min(self.config.optim.batch_size, self.train_size)
 
     @property
     def _int8(self) -> bool:
@@ -321,7 +326,7 @@ class Trainer:
             enabled = dtype != torch.float32
             with torch.autocast(self.device.type, dtype, enabled=enabled), self.world.batch_norm():
                 # Compiled for whole batches; an epoch's last one is not worth a compilation of its own.
-                whole = len(images) == min(self.config.optim.batch_size, self.train_size)
+                whole = len(images) == self._whole_batch
                 logits, features = (self.forward if whole else self.network.forward_features)(images)
         if self.adapters is not None:
             features = self.adapters([f.float() for f in features])
