@@ -57,5 +57,10 @@ def test_every_seam_holds_for_every_feature_map(target):
                 np.testing.assert_array_equal(alone, raw[:, k])
             else:
                 np.testing.assert_allclose(alone, raw[:, k], atol=1e-4 * np.ptp(expected))
-        strays = {"TRANSPOSE", "Transpose", "DEQUANTIZE"} & {name for f in variant.segments for name in f.operators}
-        assert not (strays if target == "tflite" or precision == "float32" else strays - {"DequantizeLinear"})
+        casts = {"DEQUANTIZE"} if target == "tflite" or precision == "float32" else set()
+        for file in variant.segments:
+            maps = [spec for spec in (*file.inputs, *file.features) if spec.name != "image"]
+            # Every map at an int8 seam of ONNX files is turned around once, which the runtime takes out; nothing else is.
+            turned = len(maps) if target == "onnx" and precision == "int8" else 0
+            assert file.operators.get("TRANSPOSE", 0) + file.operators.get("Transpose", 0) == turned
+            assert not casts & file.operators.keys()
