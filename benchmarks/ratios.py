@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -22,7 +22,7 @@ import typer
 from msd_edge.benchmarks.devices.cpu import worker_environment
 from msd_edge.benchmarks.side_by_side import random_inputs
 from msd_edge.benchmarks.stats import summarise
-from msd_edge.bundle.manifest import FileEntry, Target, Variant
+from msd_edge.bundle.manifest import FileEntry, Target
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
 from msd_edge.errors import ConfigError
@@ -146,44 +146,54 @@ def compare_onnxruntime_test(setting: Setting) -> Iterator[Comparison]:
 
 
 def compare_chain(setting: Setting) -> Iterator[Comparison]:
-    """The whole chain of segments against one file that computes the same exits, invocations one by one in turns."""
+    """The whole chain of segments against one file that computes the same exits, invocations one by one in turns.
+
+    Each round is a process of its own: where its memory lies moves the ratio by some percent for as long as it lives.
+    """
     for variant in setting.bundle.manifest.variants:
-        if len(variant.segments) == 1:
-            continue
-        with Chain(setting.bundle, variant=variant.name, threads=setting.threads) as chain:
-            yield _compare_chain(setting, variant, chain)
+        if len(variant.segments) > 1:
+            rounds = [_time_chain_in_process(variant.name, setting) for _ in range(setting.rounds)]
+            name = f"{variant.name}: {len(variant.segments)} segments / the same exits in one file"
+            ours, theirs = (tuple(each) for each in zip(*rounds, strict=True))
+            yield Comparison(name, ours, theirs, "ms", "ratio", 1.05)
 
 
-def _compare_chain(setting: Setting, variant: Variant, chain: Chain) -> Comparison:
-    whole = _one_piece(variant.target, [setting.bundle.read(segment) for segment in variant.segments])
-    session = open_session(whole, variant.target, threads=setting.threads)
-    alone, entering = random_inputs(session), random_inputs(chain.steps[0].session)
+def time_chain(path: str, name: str, threads: int, runs: int) -> tuple[float, float]:
+    """Return the median milliseconds of a variant's segments, all run, and of one file that computes the same exits.
 
-    def run_alone() -> float:
-        start = time.perf_counter_ns()
-        session.run(alone)
-        return (time.perf_counter_ns() - start) / 1e6
+    Args:
+        path: the bundle.
+        name: the variant.
+        threads: of the runtime.
+        runs: pairs of invocations.
+    """
+    bundle = read_bundle(Path(path))
+    with Chain(bundle, variant=name, threads=threads) as chain:
+        variant = chain.variant
+        whole = _one_piece(variant.target, [bundle.read(segment) for segment in variant.segments])
+        session = open_session(whole, variant.target, threads=threads)
+        alone, entering = random_inputs(session), random_inputs(chain.steps[0].session)
 
-    def run_chain() -> float:
-        values, total = entering, 0
-        for place, step in enumerate(chain.steps):
+        def run_alone() -> float:
             start = time.perf_counter_ns()
-            outputs = step.session.run(values)
-            total += time.perf_counter_ns() - start
-            if place + 1 < len(chain.steps):
-                values = hand_over(step, chain.steps[place + 1], outputs)
-        return total / 1e6
+            session.run(alone)
+            return (time.perf_counter_ns() - start) / 1e6
 
-    for _ in range(_WARMUP):
-        run_alone()
-        run_chain()
-    ours, theirs = [], []
-    for _ in range(setting.rounds):
-        pairs = [(run_chain(), run_alone()) for _ in range(setting.runs)]
-        ours.append(median(a for a, _ in pairs))
-        theirs.append(median(b for _, b in pairs))
-    name = f"{variant.name}: {len(chain.steps)} segments / the same exits in one file"
-    return Comparison(name, tuple(ours), tuple(theirs), "ms", "ratio", 1.05)
+        def run_chain() -> float:
+            values, total = entering, 0
+            for place, step in enumerate(chain.steps):
+                start = time.perf_counter_ns()
+                outputs = step.session.run(values)
+                total += time.perf_counter_ns() - start
+                if place + 1 < len(chain.steps):
+                    values = hand_over(step, chain.steps[place + 1], outputs)
+            return total / 1e6
+
+        for _ in range(_WARMUP):
+            run_alone()
+            run_chain()
+        pairs = [(run_chain(), run_alone()) for _ in range(runs)]
+    return median(a for a, _ in pairs), median(b for _, b in pairs)
 
 
 def _one_piece(target: Target, segments: Sequence[bytes]) -> bytes:
@@ -238,9 +248,9 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-def time_file(path: Path, target: Target, threads: int, runs: int) -> dict[str, float]:
+def time_file(path: str, target: Target, threads: int, runs: int) -> dict[str, float]:
     """Time a file as the bench does: ``open_session``, one invocation after the other; milliseconds."""
-    session = open_session(path.read_bytes(), target, threads=threads)
+    session = open_session(Path(path).read_bytes(), target, threads=threads)
     inputs = random_inputs(session)
     for _ in range(_WARMUP):
         session.run(inputs)
@@ -277,16 +287,25 @@ def _single_files(bundle: Bundle, target: Target) -> Iterator[tuple[str, FileEnt
 
 
 def _time_in_process(path: Path, target: Target, setting: Setting) -> dict[str, float]:
-    """Run ``time_file`` in a fresh process, as the other side runs in one."""
-    values = [str(path), target, setting.threads, setting.runs]
-    program = (
-        "import json, sys; from pathlib import Path; from msd_edge.benchmarks.ratios import time_file; "
-        f"path, *rest = json.loads({json.dumps(json.dumps(values))}); "
-        "sys.stdout.write('\\n' + json.dumps(time_file(Path(path), *rest)))"
-    )
-    said = _run([sys.executable, "-P", "-c", program], setting.threads)
-    found: dict[str, float] = json.loads(said.splitlines()[-1])
+    threads = setting.threads
+    found: dict[str, float] = _call_in_process(time_file, threads, str(path), target, threads, setting.runs)
     return found
+
+
+def _time_chain_in_process(name: str, setting: Setting) -> tuple[float, float]:
+    threads = setting.threads
+    ours, theirs = _call_in_process(time_chain, threads, str(setting.bundle.path), name, threads, setting.runs)
+    return ours, theirs
+
+
+def _call_in_process(function: Callable[..., Any], threads: int, *values: str | int) -> Any:
+    """Call a function of this module in a fresh process for so many threads; return its answer, by way of JSON."""
+    program = (
+        f"import json, sys; from msd_edge.benchmarks.ratios import {function.__name__} as function; "
+        f"values = json.loads({json.dumps(json.dumps(values))}); "
+        "sys.stdout.write('\\n' + json.dumps(function(*values)))"
+    )
+    return json.loads(_run([sys.executable, "-P", "-c", program], threads).splitlines()[-1])
 
 
 def _run(command: Sequence[str], threads: int, **variables: str) -> str:

@@ -45,7 +45,7 @@ def test_goals_are_met_by_the_median(
 def test_a_file_is_timed_as_the_bench_times_it(tmp_path: Path, variant: str) -> None:
     bundle = read_bundle(make_bundle(tmp_path / "b", variants=(variant,)))
     entry = bundle.manifest.variants[0].segments[0]
-    found = time_file(bundle.path / entry.path, bundle.manifest.variants[0].target, threads=1, runs=10)
+    found = time_file(str(bundle.path / entry.path), bundle.manifest.variants[0].target, threads=1, runs=10)
     assert found["median"] > 0
     assert found["mean"] > 0
 
@@ -75,7 +75,7 @@ def test_a_copy_with_threads_computes_the_same(tmp_path: Path) -> None:
     data = bundle.read(bundle.manifest.variants[0].segments[0])
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(ratios._with_threads(data, 1))
-    assert time_file(copy, "onnx", threads=1, runs=10)["median"] > 0
+    assert time_file(str(copy), "onnx", threads=1, runs=10)["median"] > 0
 
 
 @pytest.mark.slow
