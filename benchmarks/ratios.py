@@ -239,13 +239,13 @@ def compare_training_step(setting: Setting) -> Iterator[Comparison]:
     yield Comparison("training step, msd / joint", ours, theirs, "ms", "ratio", 1.03)
 
 
-ROWS: tuple[Row, ...] = (
-    compare_litert_benchmark,
-    compare_onnxruntime_test,
-    compare_chain,
-    compare_start,
-    compare_training_step,
-)
+ROWS: dict[str, Row] = {
+    "litert-benchmark": compare_litert_benchmark,
+    "onnxruntime_test": compare_onnxruntime_test,
+    "chain": compare_chain,
+    "start": compare_start,
+    "training-step": compare_training_step,
+}
 
 
 def time_file(path: str, target: Target, threads: int, runs: int) -> dict[str, float]:
@@ -342,11 +342,16 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime, on both sides.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, each giving one ratio.")] = 7,
     runs: Annotated[int, typer.Option(min=10, help="Invocations in a round.")] = 300,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"Of {', '.join(ROWS)}; repeatable. Default all.")
+    ] = None,
 ) -> None:
     """Print the ratios beside their goals; the exit code is 1 where one does not hold."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    if unknown := [name for name in only or () if name not in ROWS]:
+        raise ConfigError(f"--only {unknown[0]}: there is no such comparison; take one of {', '.join(ROWS)}.")
     setting = Setting(read_bundle(bundle), threads, rounds, runs)
-    found = [comparison for row in ROWS for comparison in row(setting)]
+    found = [comparison for name in only or ROWS for comparison in ROWS[name](setting)]
     header = ["what", "ours", "beside", "median", "p90", "goal", "holds"]
     common.table(header, [comparison.cells() for comparison in found])
     if not all(comparison.holds for comparison in found):

@@ -94,3 +94,10 @@ def test_a_bundle_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "there is no such bundle" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_comparison_is_told_before_work_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "msd_edge.benchmarks.ratios", str(tmp_path / "none"), "--only", "chains"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--only chains: there is no such comparison; take one of litert-benchmark" in " ".join(done.stderr.split())
