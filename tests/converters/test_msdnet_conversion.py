@@ -60,7 +60,7 @@ def test_every_seam_holds_for_every_feature_map(target):
         casts = {"DEQUANTIZE"} if target == "tflite" or precision == "float32" else set()
         for file in variant.segments:
             maps = [spec for spec in (*file.inputs, *file.features) if spec.name != "image"]
-            # Every map at an int8 seam of ONNX files is turned around once, which the runtime takes out; nothing else is.
+            # Maps at an int8 seam of ONNX files are turned around, which the runtime takes out; nothing else is.
             turned = len(maps) if target == "onnx" and precision == "int8" else 0
             assert file.operators.get("TRANSPOSE", 0) + file.operators.get("Transpose", 0) == turned
             assert not casts & file.operators.keys()
