@@ -89,7 +89,7 @@ class TfliteSession:
         """Invoke once; inputs and outputs by signature name. The returned arrays are copies.
 
         Raises:
-            DataError: an input is missing, unknown, or of another shape or dtype.
+            DataError: an input is missing, unknown, no array, or of another shape or dtype.
         """
         if self._runner is not None:
             check_inputs(self.inputs, inputs)  # the runner would take any shape and make the tensors anew

@@ -40,7 +40,7 @@ class Session(Protocol):
         """Invoke once.
 
         Raises:
-            DataError: an input is missing, unknown, or of another shape or dtype.
+            DataError: an input is missing, unknown, no array, or of another shape or dtype.
         """
         ...
 
@@ -70,12 +70,15 @@ def check_inputs(wanted: Mapping[str, TensorInfo], given: Mapping[str, Array]) -
     """Raise when inputs are not those of the file.
 
     Raises:
-        DataError: an input is missing, unknown, or of another shape or dtype.
+        DataError: an input is missing, unknown, no array, or of another shape or dtype.
     """
     if given.keys() != wanted.keys():
         raise DataError(f"the file takes {', '.join(sorted(wanted))}, not {', '.join(sorted(given)) or 'nothing'}.")
     for name, info in wanted.items():
-        array = given[name]
+        array: object = given[name]
+        if not isinstance(array, np.ndarray | np.generic):
+            kind = type(array).__name__
+            raise DataError(f"input {name}: the file takes {info.dtype} {info.shape}, this is no array ({kind}).")
         if array.shape != info.shape or array.dtype != info.dtype:
             raise DataError(
                 f"input {name}: the file takes {info.dtype} {info.shape}, this is {array.dtype} {array.shape}."

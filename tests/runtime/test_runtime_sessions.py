@@ -160,6 +160,9 @@ def test_wrong_inputs_are_refused(bundle: Bundle, variant: str) -> None:
     for array in (good[:, :1], good[0], good.astype(np.float64), good.astype(np.uint8)):
         with pytest.raises(DataError, match="input image: the file takes float32"):
             session.run({"image": array})
+    for nothing, kind in ((None, "NoneType"), (good.tolist(), "list"), (object(), "object")):
+        with pytest.raises(DataError, match=rf"image: the file takes float32 \(.*\), this is no array \({kind}\)\."):
+            session.run({"image": nothing})  # type: ignore[dict-item]
     assert session.run({"image": good})  # and it still runs
 
 
