@@ -186,7 +186,7 @@ def _plan(study: Study, cell: Cell, out: Path, folder: RunFolder, running: Runni
         branch=network.branch,
         branch_width=network.branch_width,
         loss=cell.loss,
-        optim=make_optim(study, cell.data),
+        optim=make_optim(study, cell.data, cell.method),
         compute=running.compute,
         flip=study.data[cell.data].flip,
         cutout=study.data[cell.data].cutout,

@@ -61,9 +61,11 @@ class MethodSetting(Model):
     Attributes:
         loss: settings of ``LossConfig``.
         search: {setting: values to try}; every combination is trained once with a seed of its own.
+        optim: what differs in the training from that of the study and the data.
     """
 
     loss: dict[str, Any]
+    optim: dict[str, float | int | str | bool] = Field(default_factory=dict)
     search: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
 
 
@@ -153,8 +155,8 @@ def _check(study: Study, path: Path) -> None:
             raise ConfigError(f"{path}: methods.{name} tries {many} combinations; every method may try {study.trials}.")
         for values in combinations(method_setting):
             make_loss(study, name, values, path)
-    for data in study.data:
-        make_optim(study, data, path)
+    for data, method in itertools.product(study.data, study.methods):
+        make_optim(study, data, method, path)
 
 
 def combinations(method: MethodSetting) -> Iterator[dict[str, Any]]:
@@ -175,16 +177,16 @@ def make_loss(study: Study, method: str, values: dict[str, Any], path: Path = Pa
         raise ConfigError(f"{path}: methods.{method}: {explain(problem)}.") from None
 
 
-def make_optim(study: Study, data: str, path: Path = Path("study")) -> OptimConfig:
-    """Return how runs on a data set are trained.
+def make_optim(study: Study, data: str, method: str, path: Path = Path("study")) -> OptimConfig:
+    """Return how runs of a method on a data set are trained.
 
     Raises:
         ConfigError: a setting is unknown or out of range.
     """
     try:
-        return OptimConfig.model_validate({**study.optim, **study.data[data].optim})
+        return OptimConfig.model_validate({**study.optim, **study.data[data].optim, **study.methods[method].optim})
     except ValidationError as problem:
-        raise ConfigError(f"{path}: data.{data}: {explain(problem)}.") from None
+        raise ConfigError(f"{path}: optim of data.{data} and methods.{method}: {explain(problem)}.") from None
 
 
 def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
@@ -198,8 +200,11 @@ def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
 
 def fingerprint(study: Study, cell: Cell) -> str:
     """Return what a kept result must have been made with: a hash of all settings that decide about it."""
-    parts = (study.networks[cell.network], study.data[cell.data], make_optim(study, cell.data), cell.loss)
-    # What else is compared decides nothing about a cell; results from before there was cutout stay what they are.
-    left_out = {"methods"} if study.data[cell.data].cutout else {"methods", "cutout"}
+    optim = make_optim(study, cell.data, cell.method)
+    parts = (study.networks[cell.network], study.data[cell.data], optim, cell.loss)
+    # What else is compared decides nothing about a cell; results from before a setting was there stay what they are.
+    left_out = {"methods"}
+    left_out |= set() if study.data[cell.data].cutout else {"cutout"}
+    left_out |= set() if optim.initial_scale != 1 else {"initial_scale"}
     text = "\n".join([*(part.model_dump_json(exclude=left_out) for part in parts), str(cell.seed)])
     return hashlib.sha256(text.encode()).hexdigest()

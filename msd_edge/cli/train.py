@@ -116,6 +116,10 @@ def train(
     schedule: Annotated[str, typer.Option(help="cosine or one-cycle.")] = "cosine",
     warmup: Annotated[float, typer.Option(min=0, max=1, help="Share of all steps in which the rate rises.")] = 0.1,
     ema: Annotated[float, typer.Option(min=0, max=0.99999, help="Decay a step of averaged weights; 0: none.")] = 0.0,
+    initial_scale: Annotated[
+        float,
+        typer.Option(min=0.25, max=1, help="Images start at this share of their side and grow: faster epochs."),
+    ] = 1.0,
     pad: Annotated[int | None, typer.Option(min=0, help="Random crop after padding by so many pixels.")] = None,
     flip: Annotated[bool | None, typer.Option(help="Random horizontal flip; default by the data.")] = None,
     cutout: Annotated[int, typer.Option(min=0, help="Side of a random square blanked out.")] = 0,
@@ -213,6 +217,7 @@ def train(
                 schedule=cast("Schedule", schedule),
                 warmup=warmup,
                 ema=ema,
+                initial_scale=initial_scale,
                 freeze_trunk=freeze_trunk,
             ),
             compute=ComputeConfig(
@@ -358,6 +363,7 @@ def _short(data: str) -> str:
 
 def _describe(plan: "Plan") -> None:
     from msd_edge.training.methods import FEATURE_METHODS
+    from msd_edge.training.schedule import image_sides
 
     config, dataset = plan.info.config, plan.dataset
     height, width, channels = dataset.image_shape
@@ -370,6 +376,8 @@ def _describe(plan: "Plan") -> None:
     settings += " · gradient equilibrium" if loss.equilibrium else ""
     if loss.method in FEATURE_METHODS:
         settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
+    first = image_sides((height, width), optim.initial_scale, 0, 3)
+    growing = "" if first == (height, width) else f" · images from {first[0]}×{first[1]}, growing"
     common.facts(
         [
             (
@@ -386,7 +394,7 @@ def _describe(plan: "Plan") -> None:
             (
                 "method",
                 f"{loss.method}{settings} · {epochs} · batch {optim.batch_size} · "
-                f"lr {optim.lr:g} {optim.schedule} · seed {config.seed}",
+                f"lr {optim.lr:g} {optim.schedule}{growing} · seed {config.seed}",
             ),
             ("run", f"{plan.folder.path} · stop with Ctrl-C, go on with --resume"),
         ]

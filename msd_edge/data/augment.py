@@ -1,9 +1,10 @@
-"""Random crop, flip and cutout on whole batches of raw uint8 images, on the device they are on."""
+"""Random crop, flip, cutout and shrinking on whole batches of raw uint8 images, on the device they are on."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.shards import WHOLE, Shard
@@ -85,6 +86,21 @@ def augment(
     if augmentation.cutout:
         pixels = _cut_out(pixels, augmentation.cutout, fill, draw)
     return pixels.permute(0, 3, 1, 2)
+
+
+def shrink(images: Tensor, sides: tuple[int, int]) -> Tensor:
+    """Return images of another height and width, antialiased; images that have these sides already as they are.
+
+    Args:
+        images: (batch, C, H, W) uint8.
+        sides: height and width.
+
+    Returns:
+        (batch, C, *sides): float32 pixels where they were resized.
+    """
+    if tuple(images.shape[2:]) == sides:
+        return images
+    return functional.interpolate(images.float(), sides, mode="bilinear", antialias=True)
 
 
 @dataclass(frozen=True)

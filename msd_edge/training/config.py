@@ -30,6 +30,8 @@ class OptimConfig(Model):
             the last exit's classifier where it is new.
         qat_epochs: so many more, in which the network computes as its int8 files will.
         qat_lr: their highest learning rate, as a share of ``lr``; it falls to 0 by half a cosine.
+        initial_scale: side of the images in the first third of the epochs, as a share of the whole; it grows over the
+            second third (progressive resizing); 1: whole images throughout.
         ema: decay a step of an exponential moving average of the weights, which is then what is validated and kept;
             0: none.
     """
@@ -45,6 +47,7 @@ class OptimConfig(Model):
     qat_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
     qat_lr: Annotated[float, Field(gt=0, le=1)] = 0.05
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    initial_scale: Annotated[float, Field(ge=0.25, le=1)] = 1.0
 
     @property
     def all_epochs(self) -> int:

@@ -3,6 +3,7 @@
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,25 +38,28 @@ class RecordedStep:
         self._parameters = parameters
         self._whole = whole
         self._recording: _Recording | None = None
-        self._warm = 0
+        self._warm: Counter[torch.Size] = Counter()
 
     def run(self, key: Hashable, step: Callable[[Tensor, Tensor], Terms], images: Tensor, labels: Tensor) -> Terms:
         """Return the terms of the loss, gradients in the parameters; valid until the next step.
 
         Args:
-            key: all that a step depends on beside the batch and tensors that stay in place; a new one is recorded anew.
+            key: all that a step depends on beside the batch and tensors that stay in place; a new one, and images of
+                another size, are recorded anew.
             step: clears the gradients, computes the loss and its gradients; reads no value back from the GPU.
-            images: (batch, C, H, W) uint8; a batch of another size than the recorded one is computed as it is.
+            images: (batch, C, H, W); a batch that is not whole is computed as it is.
             labels: (batch,) int64.
         """
         recording = self._recording
-        if recording is not None and recording.key != key:
-            recording = self._recording = None
-        if recording is None and self._warm >= _WARM and len(images) == self._whole:
-            recording = self._recording = self._record(key, step, images, labels)
-        if recording is None or recording.images.shape != images.shape:
-            self._warm += len(images) == self._whole
+        if len(images) != self._whole:
             return step(images, labels)
+        if recording is not None and (recording.key != key or recording.images.shape != images.shape):
+            recording = self._recording = None
+        if recording is None:
+            if self._warm[images.shape] < _WARM:
+                self._warm[images.shape] += 1
+                return step(images, labels)
+            recording = self._recording = self._record(key, step, images, labels)
         recording.images.copy_(images)
         recording.labels.copy_(labels)
         recording.graph.replay()

@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of the step."""
+"""Learning rate as a pure function of the step, the size of the images as one of the epoch."""
 
 import math
 
@@ -23,3 +23,15 @@ def learning_rate(schedule: Schedule, peak: float, warmup: float, step: int, ste
     left = (steps - step - 0.5) / (steps * (1 - warmup) + 1e-12)
     left = min(1.0, left)
     return peak * (left if schedule == "one-cycle" else 0.5 * (1 - math.cos(math.pi * left)))
+
+
+def image_sides(sides: tuple[int, int], initial: float, epoch: int, epochs: int) -> tuple[int, int]:
+    """Return height and width of the images in ``epoch`` (0-based) out of ``epochs``: progressive resizing.
+
+    ``initial`` of each side in the first third, growing linearly to all of it over the second, whole in the last, since
+    a network is to end on what it will be given. Sides are eighths of the whole, so that sizes stay few.
+    """
+    grown = min(1.0, max(0.0, 3 * (epoch + 1) / epochs - 1))
+    eighths = round(8 * (initial + (1 - initial) * grown))
+    height, width = (max(1, round(side * eighths / 8)) for side in sides)
+    return height, width

@@ -16,7 +16,7 @@ from msd_edge.data.config import DataConfig
 from msd_edge.data.dataset import Dataset, hash_split
 from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
-from msd_edge.errors import CheckpointError, ConfigError, DataError
+from msd_edge.errors import CheckpointError, ConfigError, DataError, ModelError
 from msd_edge.locks import LOCK, check_free
 from msd_edge.models.branches import BranchKind
 from msd_edge.models.build import (
@@ -36,6 +36,7 @@ from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.precision import choose_precision
 from msd_edge.training.run import RunFolder, load_trained
+from msd_edge.training.schedule import image_sides
 from msd_edge.training.shared_run import open_run
 from msd_edge.training.trainer import Trainer, pick_device
 
@@ -129,6 +130,7 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
     )
     built = build_network(network)
     probe(built, network.image_shape)
+    _check_scale(built, network, options.optim.initial_scale)
     costs = measure_costs(built)
     start, notes = None, dataset.notes
     if weights is not None:
@@ -170,6 +172,25 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
     )
     _check_same(world, info)
     return Plan(open_run(folder, world), info, replace(dataset, notes=notes), built, costs, False, weights, world)
+
+
+def _check_scale(built: MultiExitNetwork, network: NetworkConfig, scale: float) -> None:
+    """Raise where the network does not run on the small images that it would begin with.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if scale == 1:
+        return
+    channels, *whole = network.image_shape
+    height, width = image_sides((whole[0], whole[1]), scale, 0, 3)
+    try:
+        probe(built, (channels, height, width))
+    except ModelError:
+        raise ConfigError(
+            f"--initial-scale {scale:g}: {network.arch} does not run on images of {height}x{width} pixels; "
+            "take a larger share, or leave it out."
+        ) from None
 
 
 def _check_processes(world: World, optim: OptimConfig, compute: ComputeConfig) -> None:

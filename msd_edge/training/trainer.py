@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msd_edge.data.augment import Augmentation, augment
+from msd_edge.data.augment import Augmentation, augment, shrink
 from msd_edge.data.batches import Feeder, batch_bounds, epoch_order
 from msd_edge.data.dataset import Dataset
 from msd_edge.errors import CheckpointError, ConfigError, MsdEdgeError
@@ -23,7 +23,7 @@ from msd_edge.training.int8 import Int8Arithmetic
 from msd_edge.training.methods import FEATURE_METHODS, Terms, compute_loss
 from msd_edge.training.recorded import RecordedStep, release
 from msd_edge.training.run import RunFolder, load_weights, make_network
-from msd_edge.training.schedule import fine_tuning_rate, learning_rate
+from msd_edge.training.schedule import fine_tuning_rate, image_sides, learning_rate
 
 Forward = Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 
@@ -229,6 +229,12 @@ class Trainer:
         return min(self.config.optim.batch_size, self.train_size)
 
     @property
+    def _sides(self) -> tuple[int, int]:
+        """Height and width of whole images."""
+        _, height, width = self.config.network.image_shape
+        return height, width
+
+    @property
     def _int8(self) -> bool:
         """Whether this epoch is one of those in int8 arithmetic."""
         return self.epoch >= self.config.optim.epochs
@@ -242,6 +248,7 @@ class Trainer:
         order = epoch_order(self.train_size, self.config.seed, self.epoch)
         progress = min(1.0, self.epoch / config.epochs)
         dtype = torch.float32 if self._int8 else self.dtype
+        sides = image_sides(self._sides, config.initial_scale, self.epoch, config.epochs)
         sums = torch.zeros(3 + self.network.exits, device=self.device)
         lr = 0.0
         self.world.align(self._state())
@@ -253,7 +260,7 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             changed = augment(images, self.augmentation, generator, whole=whole, shard=self.world.shard)
-            terms = self._differentiate(changed, labels, progress, dtype, whole)
+            terms = self._differentiate(shrink(changed, sides), labels, progress, dtype, whole)
             self.optimizer.step()
             self.tau = terms.tau
             self._update_average()
@@ -325,9 +332,9 @@ class Trainer:
         else:
             enabled = dtype != torch.float32
             with torch.autocast(self.device.type, dtype, enabled=enabled), self.world.batch_norm():
-                # Compiled for whole batches; an epoch's last one is not worth a compilation of its own.
-                whole = len(images) == self._whole_batch
-                logits, features = (self.forward if whole else self.network.forward_features)(images)
+                # Compiled for whole batches of whole images; what is rarer is not worth a compilation of its own.
+                usual = len(images) == self._whole_batch and tuple(images.shape[2:]) == self._sides
+                logits, features = (self.forward if usual else self.network.forward_features)(images)
         if self.adapters is not None:
             features = self.adapters([f.float() for f in features])
         mean = self.world.mean
@@ -385,7 +392,7 @@ class Trainer:
 
     def _validated_at_once(self) -> int:
         """Return how many images are validated together: on a GPU more where they are small."""
-        _, height, width = self.config.network.image_shape
+        height, width = self._sides
         small = 32 * 32 / (height * width)
         return _VALIDATED if self.device.type == "cpu" else int(_VALIDATED * min(8.0, max(1.0, 8 * small)))
 

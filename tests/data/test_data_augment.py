@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from msd_edge.data.augment import Augmentation, augment, default_augmentation
+from msd_edge.data.augment import Augmentation, augment, default_augmentation, shrink
 from msd_edge.data.dataset import Dataset, hold
 from msd_edge.errors import ConfigError
 
@@ -113,3 +113,15 @@ def test_wrong_values_are_refused() -> None:
 def test_defaults_suit_the_data(name: str, shape: tuple[int, int, int], expected: Augmentation) -> None:
     empty = hold(np.empty((0, *shape), np.uint8), np.empty(0, int))
     assert default_augmentation(Dataset(name, ("a", "b"), shape, empty, empty, empty)) == expected
+
+
+def test_shrunk_images_keep_their_means_and_channels() -> None:
+    halves = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    halves[:, :, :, 4:] = 200
+    small = shrink(halves, (4, 4))
+    assert small.shape == (2, 3, 4, 4)
+    assert small.dtype == torch.float32
+    assert torch.allclose(small.mean((2, 3)), torch.full((2, 3), 100.0))
+    noise = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
+    assert shrink(noise, (16, 16)).std() < 0.6 * noise.float().std()  # antialiased: not every other pixel
+    assert shrink(noise, (32, 32)) is noise

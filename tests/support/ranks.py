@@ -86,6 +86,7 @@ def train(case: dict[str, Any], world: World = ALONE) -> None:
                 qat_epochs=case.get("qat_epochs", 0),
                 batch_size=case["batch"],
                 ema=case.get("ema", 0.0),
+                initial_scale=case.get("initial_scale", 1.0),
             ),
             compute=ComputeConfig(device="cpu", precision="fp32"),
             pad=1,

@@ -32,7 +32,11 @@ from msd_edge.training.run import RunFolder
 T = TypeVar("T")
 # Weights after two epochs, beside the one process's: sums of a batch in another order, carried through 8 steps.
 TOLERANCE = 5e-5
-METHODS: tuple[dict[str, Any], ...] = ({"ema": 0.9}, {"loss": {"method": "annealed", "tau": 0.5}}, {"branch": "pooled"})
+METHODS: tuple[dict[str, Any], ...] = (
+    {"ema": 0.9},
+    {"loss": {"method": "annealed", "tau": 0.5}},
+    {"branch": "pooled", "initial_scale": 0.5},
+)
 
 
 @given(st.integers(0, 2000), st.integers(1, 40))

@@ -14,15 +14,17 @@ from msd_edge.training.trainer import EpochReport, Trainer
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: steps are recorded on one only")
-@pytest.mark.parametrize("method", ["joint", "msd", "last-teacher"])
-def test_replayed_steps_train_like_others(tmp_path: Path, method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("method", "scale"), [("joint", 1), ("msd", 1), ("last-teacher", 1), ("joint", 0.5)])
+def test_replayed_steps_train_like_others(
+    tmp_path: Path, method: Method, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def train(name: str) -> list[EpochReport]:
         options = setup.TrainOptions(
             data=DataConfig(source="digits"),
             arch="resnet8",
             width=8,
             loss=LossConfig(method=method),
-            optim=OptimConfig(epochs=3, batch_size=100, lr=0.05),
+            optim=OptimConfig(epochs=3, batch_size=100, lr=0.05, initial_scale=scale),
             compute=ComputeConfig(device="cuda", precision="fp32"),
         )
         trainer, _, _ = setup.start_trainer(setup.plan_run(options, tmp_path / name))
@@ -48,6 +50,31 @@ class Played:
         self.times += 1
 
 
+def test_images_of_another_size_are_recorded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Played] = []
+    computed: list[int] = []
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> Terms:
+        computed.append(images.shape[-1])
+        return Terms(*(torch.zeros(()),) * 4, 3.0)
+
+    def record(self: RecordedStep, key: object, step: object, images: torch.Tensor, labels: torch.Tensor) -> _Recording:
+        graphs.append(Played())
+        terms = Terms(*(torch.zeros(()),) * 4, 3.0)
+        return _Recording(key, graphs[-1], images.clone(), labels.clone(), terms, ())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RecordedStep, "_record", record)
+    recorded = RecordedStep([], 4)
+    for side in (16, 24, 32):
+        for _ in range(5):
+            images = torch.full((4, 3, side, side), side)
+            recorded.run("key", step, images, torch.zeros(4))
+            if graphs:
+                assert recorded._recording is None or torch.equal(recorded._recording.images, images)
+    assert computed == [16] * 3 + [24] * 3 + [32] * 3  # each size warms up
+    assert [graph.times for graph in graphs] == [2, 2, 2]
+
+
 def test_whole_batches_are_recorded_and_others_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs: list[Played] = []
     computed: list[int] = []
@@ -67,7 +94,7 @@ def test_whole_batches_are_recorded_and_others_computed(monkeypatch: pytest.Monk
     monkeypatch.setattr(RecordedStep, "_record", record)
     weight = torch.nn.Parameter(torch.zeros(2))
     recorded = RecordedStep([weight], 4)
-    for number in range(12):  # epochs of two steps, the second one shorter
+    for number in range(12):  # epochs of two steps, the second one smaller
         count, key = (4, 3)[number % 2], "early" if number < 10 else "late"
         images = torch.full((count, 2), number)
         recorded.run(key, step, images, torch.zeros(count))

@@ -92,6 +92,7 @@ CASES: list[dict[str, object]] = [
     {"ema": 0.9, "schedule": "cosine", "warmup": 0.5},
     {"momentum": 0.0, "schedule": "one-cycle"},
     {"pad": 2, "flip": True, "cutout": 3},
+    {"initial_scale": 0.5},
     {"branch": "separable", "branch_width": 0.5, "width": 16},
     {"precision": "bf16"},
 ]
