@@ -24,7 +24,7 @@ from msd_edge.exits.rules import RULES, Floats
 from msd_edge.locks import hold
 from msd_edge.runtime.cascade import rule_of
 from msd_edge.runtime.chain import Chain
-from msd_edge.runtime.open import choose_runtime
+from msd_edge.runtime.open import choose_runtime, keep_runnable
 
 MOST_IMAGES = 5000
 
@@ -41,7 +41,7 @@ class CalibrateOptions:
         min_accuracy: a share; adds the point ``custom``.
         max_ms: expected milliseconds; adds the point ``custom``.
         latency: a results file to take the milliseconds from; None: measure on this machine.
-        variants: names, empty for all.
+        variants: names, empty for all whose runtime is installed.
         threads: of the runtime.
         images: at most so many images of the calibration split, None for all up to 5,000.
         seconds: of measurement per variant.
@@ -59,11 +59,19 @@ class CalibrateOptions:
 
 @dataclass(frozen=True)
 class CalibratePlan:
-    """What will be done: variants, places of the images in the split, latencies that are known, by variant."""
+    """What will be done.
+
+    Attributes:
+        variants: to be calibrated.
+        places: of the images in the split.
+        latencies: that are known, by variant.
+        notes: what to say before, such as which variants are left out and why.
+    """
 
     variants: tuple[Variant, ...]
     places: Labels
     latencies: dict[str, LatencySource]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def check_options(bundle: Bundle, options: CalibrateOptions) -> dict[str, Latenc
     Raises:
         BundleError: a variant is not in the bundle.
         ConfigError: an option is out of its range, or the results lack a variant or are of other files.
-        RuntimeUnavailable: a runtime is not installed.
+        RuntimeUnavailable: the runtime of a variant that was named is not installed, or none is.
     """
     if options.rule not in RULES:
         raise ConfigError(f"--rule {options.rule}: no such rule{closest(options.rule, RULES)}.")
@@ -101,9 +109,7 @@ def check_options(bundle: Bundle, options: CalibrateOptions) -> dict[str, Latenc
     allowed = environment.read_cores().allowed
     if not 1 <= options.threads <= allowed:
         raise ConfigError(f"--threads {options.threads}: this process may use 1 to {allowed}.")
-    variants = _variants(bundle, options)
-    for variant in variants:
-        choose_runtime(variant.target, None)
+    variants, _ = _variants(bundle, options)
     if options.latency is None:
         return {}
     results = read_results(options.latency)
@@ -124,12 +130,14 @@ def plan_calibration(
     Raises:
         BundleError: a variant is not in the bundle.
         DataError: the calibration split is empty.
+        RuntimeUnavailable: the runtime of a variant that was named is not installed, or none is.
     """
     split = dataset.calibration
     if not len(split):
         raise DataError(f"{dataset.name}: the calibration split is empty.")
     limit = MOST_IMAGES if options.images is None else options.images
-    return CalibratePlan(_variants(bundle, options), select_images(split.labels, limit), latencies)
+    variants, notes = _variants(bundle, options)
+    return CalibratePlan(variants, select_images(split.labels, limit), latencies, notes)
 
 
 def calibrate_bundle(
@@ -307,6 +315,11 @@ def describe_limits(variant: Variant, calibration: Calibration) -> list[str]:
     return notes
 
 
-def _variants(bundle: Bundle, options: CalibrateOptions) -> tuple[Variant, ...]:
-    names = dict.fromkeys(options.variants)
-    return tuple(bundle.variant(name) for name in names) if names else bundle.manifest.variants
+def _variants(bundle: Bundle, options: CalibrateOptions) -> tuple[tuple[Variant, ...], tuple[str, ...]]:
+    """Return those that were named, else all that run here, and notes on those left out."""
+    if not options.variants:
+        return keep_runnable(bundle.manifest.variants)
+    named = tuple(bundle.variant(name) for name in dict.fromkeys(options.variants))
+    for variant in named:
+        choose_runtime(variant.target, None)
+    return named, ()

@@ -38,7 +38,7 @@ class BenchOptions:
     Attributes:
         threads: of the runtime.
         runtime: its name; None: each target's first that is installed.
-        variants: names, empty for all that this runtime runs.
+        variants: names, empty for all that this runtime runs, or whose runtime is there.
         images: at most so many test images, None for all.
         seconds: per variant, for what serves latency only.
         warmup: images run through everything before times are kept.

@@ -20,7 +20,7 @@ from msd_edge.benchmarks.job import Job, Report, Step
 from msd_edge.benchmarks.results import Circumstances, Device
 from msd_edge.bundle.manifest import Variant
 from msd_edge.errors import ConfigError, DeviceError, DeviceRunError
-from msd_edge.runtime.open import choose_runtime
+from msd_edge.runtime.open import choose_runtime, keep_runnable
 
 # Everything that would start threads on its own: the libraries under numpy, and TensorFlow.
 _THREAD_VARIABLES = (
@@ -89,12 +89,14 @@ class CpuDevice:
     def select(
         self, variants: Sequence[Variant], runtime: str | None, *, named: bool
     ) -> tuple[tuple[Variant, ...], tuple[str, ...]]:
-        """Return the variants, all of which have to run here.
+        """Return the variants whose runtime is installed, and notes on the others.
 
         Raises:
             ConfigError: one does not run on that runtime.
-            RuntimeUnavailable: a runtime is not installed.
+            RuntimeUnavailable: that of one that was named is not installed, or none is.
         """
+        if runtime is None and not named:
+            return keep_runnable(variants)
         for variant in variants:
             choose_runtime(variant.target, runtime)
         return tuple(variants), ()

@@ -51,7 +51,7 @@ def bench(
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; default the first installed.")
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="tflite-int8, onnx-float32, …; may be repeated; default all.")
+        list[str] | None, typer.Option(help="tflite-int8, onnx-float32, …; repeatable; default all that run there.")
     ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="At most so many test images, the shares of the classes kept.")
@@ -136,7 +136,7 @@ def _bench(
     from msd_edge.files import refuse_existing
     from msd_edge.locks import hold
 
-    chosen = common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export") if bundle is None else bundle
+    chosen = common.newest_bundle() if bundle is None else bundle
     opened = read_bundle(chosen)
     target = Path("results") / f"{chosen.resolve().name}-{where.name}.json" if out is None else out
     check_path(target)
@@ -147,7 +147,7 @@ def _bench(
     dataset = bundle_dataset(opened, data)
     plan = plan_bench(opened, dataset, options, where)
     if not json:
-        say_plan(opened, dataset, plan, options, where, target, newest=bundle is None)
+        say_plan(common.tell_choice(chosen, bundle), dataset, plan, options, where, target)
     if dry_run:
         if json:
             common.say_json({"bundle": str(chosen), "out": str(target), **plan_json(plan, options)})

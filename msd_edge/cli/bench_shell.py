@@ -55,7 +55,7 @@ def bench_shell(
 
     if device == "cpu" or device.startswith("ssh:"):
         raise ConfigError(f"--device {device}: --benchmark-model is for phones.")
-    chosen = common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export") if bundle is None else bundle
+    chosen = common.newest_bundle() if bundle is None else bundle
     opened = read_bundle(chosen)
     named = [opened.variant(name) for name in dict.fromkeys(names)] or list(opened.manifest.variants)
     variants = [variant for variant in named if variant.target == "tflite"]
@@ -74,7 +74,7 @@ def bench_shell(
     if not as_json:
         common.facts(
             [
-                ("bundle", f"{chosen}{' (newest)' if bundle is None else ''}"),
+                ("bundle", common.tell_choice(chosen, bundle)),
                 ("device", f"{phone.device.name} · {phone.device.processor} · {phone.device.system}"),
                 ("phone", f"serial {found.serial} · {describe_condition(before)}"),
                 ("variants", ", ".join(variant.name for variant in variants)),

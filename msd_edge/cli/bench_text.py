@@ -9,26 +9,18 @@ if TYPE_CHECKING:
     from msd_edge.benchmarks.devices import BenchDevice
     from msd_edge.benchmarks.harness import BenchOptions, Plan
     from msd_edge.benchmarks.results import CascadeBench, Results, Timing, VariantBench
-    from msd_edge.bundle.reader import Bundle
     from msd_edge.data.dataset import Dataset
 
 
 def say_plan(
-    bundle: "Bundle",
-    dataset: "Dataset",
-    plan: "Plan",
-    options: "BenchOptions",
-    device: "BenchDevice",
-    target: Path,
-    *,
-    newest: bool,
+    bundle: str, dataset: "Dataset", plan: "Plan", options: "BenchOptions", device: "BenchDevice", target: Path
 ) -> None:
-    """Print what will be measured, before it is."""
+    """Print what will be measured, before it is; ``bundle``: its path, and whether it was chosen as the newest."""
     about = device.describe()
     threads = f"{options.threads} {'thread' if options.threads == 1 else 'threads'}"
     common.facts(
         [
-            ("bundle", f"{bundle.path}{' (newest)' if newest else ''}"),
+            ("bundle", bundle),
             (
                 "device",
                 f"{about.name} · {about.processor} · {' '.join(about.features) or 'no known features'} · "

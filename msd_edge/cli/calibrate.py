@@ -53,7 +53,8 @@ def calibrate(
         Path | None, typer.Option(metavar="RESULTS", help="Take the times from a bench; default: measure them here.")
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this one (tflite-int8); may be given several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one (tflite-int8); repeatable; default all that run here."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     images: Annotated[
@@ -67,7 +68,7 @@ def calibrate(
 ) -> None:
     """Fit temperatures and exit thresholds, and choose operating points."""
     wanted = None if min_accuracy is None else read_share(min_accuracy)
-    path = bundle or common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export")
+    path = bundle or common.newest_bundle()
 
     from msd_edge.benchmarks.calibrate import CalibrateOptions, check_options, plan_calibration
     from msd_edge.benchmarks.data import bundle_dataset
@@ -87,14 +88,14 @@ def calibrate(
     dataset = bundle_dataset(opened, data)
     plan = plan_calibration(opened, dataset, options, latencies)
     if not json_:
-        _describe(opened, dataset, plan, options, newest=bundle is None)
+        _describe(common.tell_choice(path, bundle), opened, dataset, plan, options)
     if dry_run:
         if json_:
             common.say_json(_plan_json(opened, plan))
         return
     outcome = _run(opened, dataset, options, plan)
     if json_:
-        common.say_json(_outcome_json(outcome))
+        common.say_json(_outcome_json(outcome, plan))
         return
     for name, calibration in outcome.calibrations.items():
         _show(name, calibration, _wish(options))
@@ -132,7 +133,7 @@ def _run(
 
 
 def _describe(
-    bundle: "Bundle", dataset: "Dataset", plan: "CalibratePlan", options: "CalibrateOptions", *, newest: bool
+    taken: str, bundle: "Bundle", dataset: "Dataset", plan: "CalibratePlan", options: "CalibrateOptions"
 ) -> None:
     exits = len(bundle.manifest.exits)
     chosen, total = len(plan.places), len(dataset.calibration)
@@ -141,10 +142,11 @@ def _describe(
     source = f"from {options.latency}" if options.latency else f"measured on this machine, {threads}"
     common.facts(
         [
-            ("bundle", f"{bundle.path}{' (newest)' if newest else ''} · {exits} exit{'s' if exits > 1 else ''}"),
+            ("bundle", f"{taken} · {exits} exit{'s' if exits > 1 else ''}"),
             ("files", ", ".join(one.name for one in plan.variants)),
             ("data", f"{dataset.name} · {some} calibration images · test images not touched"),
             ("rule", f"{options.rule} · milliseconds {source}"),
+            *(("note", note) for note in plan.notes),
         ]
     )
 
@@ -197,14 +199,15 @@ def _plan_json(bundle: "Bundle", plan: "CalibratePlan") -> dict[str, Any]:
         "variants": [one.name for one in plan.variants],
         "images": len(plan.places),
         "split_sha256": bundle.manifest.source.calibration_sha256,
+        "notes": list(plan.notes),
         "dry_run": True,
     }
 
 
-def _outcome_json(outcome: "CalibrateOutcome") -> dict[str, Any]:
+def _outcome_json(outcome: "CalibrateOutcome", plan: "CalibratePlan") -> dict[str, Any]:
     return {
         "bundle": str(outcome.bundle.path),
         "manifest_sha256": outcome.bundle.manifest_sha256,
         "variants": {name: one.model_dump(mode="json") for name, one in outcome.calibrations.items()},
-        "notes": list(outcome.notes),
+        "notes": [*plan.notes, *outcome.notes],
     }

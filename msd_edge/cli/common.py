@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from msd_edge.cli.helping import WIDEST, PlainCommand
 from msd_edge.cli.presets import PRESETS
 from msd_edge.errors import ConfigError, MsdEdgeError, RuntimeUnavailable
 from msd_edge.training.distributed import ALONE, World
+
+if TYPE_CHECKING:
+    from msd_edge.bundle.reader import Bundle
 
 
 @dataclass
@@ -153,10 +156,19 @@ def newest(parent: Path, marker: str, what: str, make: str) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    found = [path for path in parent.glob(f"*/{marker}") if not path.parent.name.startswith(".")]
+    found = _find(parent, marker)
     if not found:
         raise ConfigError(f"{parent}/: there is no {what} here; name one, or make one with `{make}`.")
     return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def newest_bundle() -> Path:
+    """Return the newest bundle under ``bundles``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export")
 
 
 def newest_run() -> Path:
@@ -166,6 +178,24 @@ def newest_run() -> Path:
         ConfigError: there is none.
     """
     return newest(Path("runs"), "run.json", "run", "msd-edge train")
+
+
+def tell_choice(taken: Path, named: Path | None) -> str:
+    """Return a run's or bundle's path as it is told: where nobody named it, as the newest, and of how many.
+
+    Args:
+        taken: what a verb took.
+        named: what its user named, if anything.
+    """
+    if named is not None:
+        return str(taken)
+    count = len(_find(taken.parent, "run.json" if (taken / "run.json").is_file() else "manifest.json"))
+    return f"{taken} (newest{f' of {count} in {taken.parent}/' if count > 1 else ''})"
+
+
+def _find(parent: Path, marker: str) -> list[Path]:
+    """Return the marker files of the folders in ``parent``, but for hidden folders."""
+    return [path for path in parent.glob(f"*/{marker}") if not path.parent.name.startswith(".")]
 
 
 def _terminal_width() -> int:
@@ -258,6 +288,22 @@ def require(what: str, *packages: str, extra: str) -> None:
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise RuntimeUnavailable(f"{what} needs {' and '.join(missing)}: pip install 'msd-edge[{extra}]'.")
+
+
+def choose_variant(bundle: "Bundle", name: str | None, runtime: str | None = None) -> str:
+    """Return the name of the variant to run: the one given, else the first choice; say so where that does not run here.
+
+    Raises:
+        BundleError: there is no such variant.
+        RuntimeUnavailable: none was named, and no runtime for any of the bundle's is installed.
+    """
+    from msd_edge.runtime.open import choose_variant, keep_runnable
+
+    chosen = choose_variant(bundle, name, runtime)
+    if chosen.name != bundle.variant(name).name:
+        _, notes = keep_runnable(bundle.manifest.variants)
+        warn(f"{chosen.name} runs; {' '.join(notes)}")
+    return chosen.name
 
 
 def resolve_source(data: str) -> str:

@@ -49,7 +49,7 @@ def deploy(
     del verbose
     if device == "cpu" or device.startswith("ssh:"):
         raise ConfigError(f"--device {device}: bundles are deployed to the app on a phone; a board needs a copy only.")
-    chosen = common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export") if bundle is None else bundle
+    chosen = common.newest_bundle() if bundle is None else bundle
     opened = read_bundle(chosen)
     folder = folder_name(chosen.resolve().name) if name is None else check_name(name)
     adb, found = connect(device)
@@ -59,7 +59,7 @@ def deploy(
     if not json:
         common.facts(
             [
-                ("bundle", f"{chosen}{' (newest)' if bundle is None else ''}"),
+                ("bundle", common.tell_choice(chosen, bundle)),
                 ("device", f"{found.name} · Android {found.android} · {found.abi}"),
                 ("app", f"{app.package}{' (installed now)' if fresh else ''}"),
             ]

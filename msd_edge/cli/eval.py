@@ -58,7 +58,7 @@ def evaluate(
     if as_json:
         common.say_json({"path": str(where), "what": name, "split": split, "images": size, "accuracy": accuracy})
         return
-    common.facts([(kind, f"{where} · {name}"), ("split", f"{split} · {size:,} images")])
+    common.facts([(kind, f"{common.tell_choice(where, path)} · {name}"), ("split", f"{split} · {size:,} images")])
     common.table(
         ["exit", "right", "accuracy"], [[str(k), f"{n:,}", f"{100 * n / size:.2f} %"] for k, n in enumerate(correct, 1)]
     )
@@ -94,12 +94,16 @@ def _evaluate_bundle(
     from msd_edge.runtime.chain import Chain
 
     bundle = read_bundle(path)
-    chosen = bundle.variant(variant)
+    chosen = bundle.variant(common.choose_variant(bundle, variant))
     images = _pick(bundle_dataset(bundle, data), split)
     world = common.state.world
     different = world.find_difference({"bundle": bundle.manifest_sha256})
     if different is not None:
         raise ConfigError(f"{path}: process {different[1]} has another bundle there than process 0.")
+    different = world.find_difference({"variant": chosen.name})
+    if different is not None:
+        _, rank, other, first = different
+        raise ConfigError(f"{path}: process {rank} can run {other}, process 0 {first}; --variant says which all take.")
     world.wait()
     start, stop = world.shard.bounds(len(images))
     correct = np.zeros(len(chosen.segments), dtype=np.int64)

@@ -82,8 +82,7 @@ def export(
     from msd_edge.converters.capability import parse_targets
 
     del config, verbose
-    named = run is not None
-    path = run if run is not None else common.newest(Path("runs"), "run.json", "run", "msd-edge train")
+    path = run if run is not None else common.newest_run()
     if common.run_or_bundle(path) != "run":
         if android_assets is None:
             raise ConfigError(f"{path}: this is a bundle already; export takes a run.")
@@ -119,7 +118,7 @@ def export(
     assets = None if android_assets is None else _assets_target(options.out, android_assets, overwrite=overwrite)
     names = [f"{target}-{precision}" for target, precision in pairs]
     if not as_json:
-        common.facts([("run", f"{path}{'' if named else ' (newest)'}")])
+        common.facts([("run", common.tell_choice(path, run))])
     if dry_run:
         if as_json:
             common.say_json({"run": str(path), "bundle": str(options.out), "variants": names})

@@ -66,12 +66,12 @@ def plan(
     from msd_edge.benchmarks.plan import plan_exits
     from msd_edge.bundle.reader import read_bundle
 
-    path = bundle or common.newest(Path("bundles"), "manifest.json", "bundle", "msd-edge export")
+    path = bundle or common.newest_bundle()
     opened = read_bundle(path)
     options = CalibrateOptions(
         rule=rule,  # type: ignore[arg-type]
         max_ms=max_ms,
-        variants=(opened.variant(variant).name,),
+        variants=(common.choose_variant(opened, variant),),
         threads=threads,
         images=images,
         seconds=seconds,
@@ -79,7 +79,7 @@ def plan(
     check_options(opened, options)
     dataset = bundle_dataset(opened, data)
     if not json_:
-        common.facts([("bundle", f"{opened.path}{'' if bundle else ' (newest)'} · {options.variants[0]}")])
+        common.facts([("bundle", f"{common.tell_choice(path, bundle)} · {options.variants[0]}")])
     with common.progress(0, "running the files") as bar:
         outcome = plan_exits(
             opened,

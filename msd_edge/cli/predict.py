@@ -37,7 +37,9 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
     point: Annotated[str | None, typer.Option(help="Operating point; default lossless.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Target and precision; default tflite-int8.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Target and precision; default tflite-int8, if it runs here.")
+    ] = None,
     runtime: Annotated[
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; default what is installed.")
     ] = None,
@@ -48,9 +50,12 @@ def predict(
 ) -> None:
     """Classify images."""
     paths = find_images(images)
-    from msd_edge.runtime.opening import open_bundle
+    from msd_edge.bundle.reader import read_bundle
+    from msd_edge.runtime.cascade import CascadeRunner
 
-    with open_bundle(bundle, point=point, variant=variant, runtime=runtime, threads=threads) as cascade:
+    opened = read_bundle(bundle)
+    chosen = common.choose_variant(opened, variant, runtime)
+    with CascadeRunner(opened, point=point, variant=chosen, runtime=runtime, threads=threads) as cascade:
         _warm_up(cascade)
         if json:
             common.say_json(_document(cascade, [(path, _answer(cascade, path)) for path in paths]))

@@ -16,6 +16,7 @@ from msd_edge.errors import BundleError, ConfigError
 from msd_edge.exits.rules import ExitRule
 from msd_edge.exits.watch import ShareWatch
 from msd_edge.runtime.chain import Chain, hand_over
+from msd_edge.runtime.open import choose_variant
 from msd_edge.runtime.preprocess import Image
 from msd_edge.runtime.session import Array, dequantize
 
@@ -82,7 +83,8 @@ class CascadeRunner:
 
         Args:
             bundle: the opened bundle.
-            variant: its name; None: ``tflite-int8``, else ``onnx-int8``, else the first.
+            variant: its name; None: ``tflite-int8``, else ``onnx-int8``, else the first; where no runtime is named
+                either, of those whose runtime is installed.
             point: an operating point of its calibration; None: ``lossless``, or the first if there is none so named.
             runtime: litert, tflite-runtime, tensorflow or onnxruntime; None: the preferred installed one.
             threads: how many threads the runtime may use.
@@ -93,7 +95,7 @@ class CascadeRunner:
             ConfigError: the runtime or the rule does not fit the bundle, or both a point and a rule are given.
             RuntimeUnavailable: the runtime is not installed, cannot start or cannot run a file.
         """
-        found = bundle.variant(variant)
+        found = choose_variant(bundle, variant, runtime)
         self.watch: ShareWatch | None = None
         if rule is None:
             chosen = find_point(bundle, found, point)

@@ -15,7 +15,7 @@ from msd_edge.bundle.choices import closest
 from msd_edge.bundle.manifest import SegmentFile, TensorSpec
 from msd_edge.bundle.reader import Bundle
 from msd_edge.errors import BundleError, RuntimeUnavailable
-from msd_edge.runtime.open import choose_runtime, open_session
+from msd_edge.runtime.open import choose_runtime, choose_variant, open_session
 from msd_edge.runtime.preprocess import Image, to_tensor
 from msd_edge.runtime.session import Array, Session, TensorInfo, dequantize
 
@@ -54,7 +54,7 @@ class Chain:
 
         Args:
             bundle: the opened bundle.
-            variant: its name; None: the one ``Bundle.variant`` prefers.
+            variant: its name; None: the one that ``choose_variant`` takes.
             runtime: litert, tflite-runtime, tensorflow or onnxruntime; None: the preferred installed one.
             threads: how many threads the runtime may use.
 
@@ -64,7 +64,7 @@ class Chain:
             RuntimeUnavailable: the runtime is not installed, cannot start or cannot run a file.
         """
         self.bundle = bundle
-        self.variant = bundle.variant(variant)
+        self.variant = choose_variant(bundle, variant, runtime)
         self.runtime = choose_runtime(self.variant.target, runtime)
         self.threads = threads
         self.classes = bundle.manifest.classes

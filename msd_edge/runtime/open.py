@@ -7,7 +7,8 @@ from importlib import metadata
 from typing import Any
 
 from msd_edge.bundle.choices import closest
-from msd_edge.bundle.manifest import Target
+from msd_edge.bundle.manifest import Target, Variant
+from msd_edge.bundle.reader import PREFERRED, Bundle
 from msd_edge.errors import ConfigError, RuntimeUnavailable
 from msd_edge.runtime.session import RuntimeName, Session
 
@@ -46,7 +47,7 @@ def choose_runtime(target: Target, runtime: str | None = None) -> RuntimeName:
     if runtime is None:
         if found:
             return found[0]
-        raise RuntimeUnavailable(f"no runtime for {target} files is installed: {_INSTALL[RUNTIMES[target][0]]}.")
+        raise RuntimeUnavailable(f"{_explain_missing(target)}.")
     for name in RUNTIMES[target]:
         if name == runtime:
             if name in found:
@@ -55,6 +56,42 @@ def choose_runtime(target: Target, runtime: str | None = None) -> RuntimeName:
     if runtime in _MODULES:
         raise ConfigError(f"--runtime {runtime}: it does not run {target} files; {' or '.join(RUNTIMES[target])} does.")
     raise ConfigError(f"--runtime {runtime}: no such runtime{closest(runtime, _MODULES)}.")
+
+
+def keep_runnable(variants: Sequence[Variant]) -> tuple[tuple[Variant, ...], tuple[str, ...]]:
+    """Return the variants that an installed runtime runs, and a sentence on those that are left out for each target.
+
+    Args:
+        variants: at least one.
+
+    Raises:
+        RuntimeUnavailable: no runtime for any of them is installed; the commands that install one are named.
+    """
+    targets = tuple(dict.fromkeys(variant.target for variant in variants))
+    missing = tuple(target for target in targets if not installed(target))
+    if missing == targets:
+        raise RuntimeUnavailable(f"{_explain_missing(*missing)}.")
+    notes = []
+    for target in missing:
+        names = ", ".join(variant.name for variant in variants if variant.target == target)
+        notes.append(f"left out: {names} ({_explain_missing(target)}).")
+    return tuple(variant for variant in variants if variant.target not in missing), tuple(notes)
+
+
+def choose_variant(bundle: Bundle, name: str | None = None, runtime: str | None = None) -> Variant:
+    """Return the variant of that name; without one the first choice among those whose runtime is installed.
+
+    Where a runtime is named, it is the bundle's first choice, whether that runtime runs it or not.
+
+    Raises:
+        BundleError: there is no such variant.
+        RuntimeUnavailable: none was named, and no runtime for any of the bundle's is installed.
+    """
+    first = bundle.variant(name)
+    if name is not None or runtime is not None or installed(first.target):
+        return first
+    named = {variant.name: variant for variant in keep_runnable(bundle.manifest.variants)[0]}
+    return named[next((preferred for preferred in PREFERRED if preferred in named), next(iter(named)))]
 
 
 def open_session(
@@ -105,6 +142,11 @@ def open_signatures(data: bytes, signatures: Sequence[str], *, threads: int = 1)
     first = open_session(data, "tflite", threads=threads, signature=signatures[0])
     assert isinstance(first, TfliteSession)
     return (first, *(first.share(name) for name in signatures[1:]))
+
+
+def _explain_missing(*targets: Target) -> str:
+    commands = " or ".join(_INSTALL[RUNTIMES[target][0]] for target in targets)
+    return f"no runtime for {' or '.join(targets)} files is installed: {commands}"
 
 
 def _interpreter(name: RuntimeName) -> tuple[type[Any], str]:

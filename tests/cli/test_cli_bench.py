@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.bench_data import make_dataset
 from support.bundles import make_bundle
+from support.light import hide_packages
 
 from msd_edge.benchmarks import environment
 from msd_edge.benchmarks.environment import Cores
@@ -35,7 +36,7 @@ def test_the_newest_bundle_is_measured_told_and_written(place: Path, capfd: pyte
     make_bundle(place / "bundles/new 模型", variants=("tflite-float32", "tflite-int8"))
     assert run(["bench", *QUICK]) == 0
     out, err = capfd.readouterr()
-    assert "bundles/new 模型 (newest)" in out
+    assert "bundle   bundles/new 模型 (newest of 2 in bundles/)\n" in out
     assert "1 thread" in out
     assert "12 of 24 test images" in out
     for words in ("tflite-float32 · litert", "tflite-int8 · litert", "equal bit for bit", "lossless", "fast"):
@@ -54,9 +55,45 @@ def test_the_newest_bundle_is_measured_told_and_written(place: Path, capfd: pyte
     assert path.read_bytes() == before
 
     assert run(["bench", "--variant", "tflite-int8", *QUICK, "--overwrite", "--json"]) == 0
-    printed = json.loads(capfd.readouterr().out)
+    out, err = capfd.readouterr()
+    assert err == ""
+    printed = json.loads(out)
     assert printed == json.loads(path.read_text())
     assert [variant["precision"] for variant in printed["variants"]] == ["int8"]
+
+
+def test_without_a_runtime_for_some_variants_the_others_are_measured(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_bundle(place / "b", variants=("tflite-int8", "onnx-int8"))
+    hide_packages(monkeypatch, "onnxruntime")
+    note = "left out: onnx-int8 (no runtime for onnx files is installed: pip install 'onnxruntime<1.29')."
+    assert run(["bench", "b", *QUICK]) == 0
+    out, err = capfd.readouterr()
+    assert "variants tflite-int8\n" in out
+    assert f"note     {note}\n" in out
+    assert err == ""
+    results = read_results(place / "results/b-cpu.json")
+    assert [variant.name for variant in results.variants] == ["tflite-int8"]
+    assert note in results.notes
+    assert run(["bench", "b", "--variant", "onnx-int8", "--dry-run"]) == 1
+    said = "no runtime for onnx files is installed: pip install 'onnxruntime<1.29'."
+    assert capfd.readouterr().err == f"msd-edge: {said}\n"
+    hide_packages(monkeypatch, "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow")
+    assert run(["bench", "b", "--dry-run"]) == 1
+    assert "pip install ai-edge-litert or pip install 'onnxruntime<1.29'." in capfd.readouterr().err
+
+
+def test_digits_without_scikit_learn_say_what_to_install(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_bundle(tmp_path / "b", variants=("tflite-int8",))
+    monkeypatch.chdir(tmp_path)
+    hide_packages(monkeypatch, "sklearn")
+    for verb in ("bench", "calibrate"):
+        assert run([verb, "b"]) == 2
+        said = capfd.readouterr().err
+        assert said == "msd-edge: digits ships with scikit-learn, which is missing: pip install scikit-learn.\n"
 
 
 def test_points_with_the_same_setting_share_a_row_and_a_report(place: Path, capfd: pytest.CaptureFixture[str]) -> None:

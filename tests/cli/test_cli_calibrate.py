@@ -1,11 +1,13 @@
 """``msd-edge calibrate``: what it says, what it refuses before work, what a machine reads."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.bundles import make_bundle
+from support.light import hide_packages
 from support.tinynet import make_images, make_pieces, run
 
 from msd_edge.benchmarks import calibrate as module
@@ -46,7 +48,7 @@ def here(tmp_path, monkeypatch):
 def test_it_says_what_it_took_what_it_found_and_what_comes_next(here, capsys):
     assert cli.run(["calibrate", "--max-ms", "2.5", "--images", "50"]) == 0
     out, err = capsys.readouterr()
-    assert "(newest) · 3 exits" in out
+    assert out.startswith("bundle   bundles/tiny (newest) · 3 exits\n")
     assert "50 of 60 calibration images" in out
     assert "NLL before → after" in out
     for name in ("full", "lossless", "balanced", "fast", "custom"):
@@ -61,6 +63,43 @@ def test_the_bundle_that_was_named_is_named_in_what_comes_next(here, capsys):
     here.rename(here.parent / "two words")
     assert cli.run(["calibrate", "bundles/two words"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "next     msd-edge bench 'bundles/two words'"
+
+
+def test_where_there_is_a_choice_it_says_of_how_many_it_took_the_newest(here, capsys):
+    (here.parent / ".old").mkdir()
+    for path in (here.parent / "other", here.parent / ".old"):
+        make_bundle(path, variants=("onnx-float32",), calibrated=False)
+        os.utime(path / "manifest.json", (1, 1))
+    assert cli.run(["calibrate", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("bundle   bundles/tiny (newest of 2 in bundles/) · 3 exits\n")
+    assert cli.run(["calibrate", "bundles/tiny", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("bundle   bundles/tiny · 3 exits\n")
+
+
+def test_without_a_runtime_for_some_variants_the_others_are_calibrated(here, capsys, monkeypatch):
+    hashes = read_bundle(here).manifest.source
+    both = make_bundle(
+        here.parent / "both",
+        variants=("tflite-float32", "onnx-float32"),
+        calibrated=False,
+        calibration_sha256=hashes.calibration_sha256,
+        test_sha256=hashes.test_sha256,
+    )
+    hide_packages(monkeypatch, "onnxruntime")
+    note = "left out: onnx-float32 (no runtime for onnx files is installed: pip install 'onnxruntime<1.29')."
+    assert cli.run(["calibrate", "bundles/both"]) == 0
+    out, err = capsys.readouterr()
+    assert "files    tflite-float32\n" in out
+    assert f"note     {note}\n" in out
+    assert err == ""
+    calibrated = [v.name for v in read_bundle(both).manifest.variants if v.calibration is not None]
+    assert calibrated == ["tflite-float32"]
+    assert cli.run(["calibrate", "bundles/both", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"][0] == note
+    assert cli.run(["calibrate", "bundles/both", "--variant", "onnx-float32"]) == 1
+    assert cli.run(["calibrate", "bundles/tiny"]) == 1
+    for line in capsys.readouterr().err.splitlines():
+        assert line == f"msd-edge: {note.partition('(')[2].removesuffix(').')}."
 
 
 def test_a_wish_that_one_variant_cannot_meet_is_a_note(here, capsys, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import typer
 from PIL import Image
 from support.bundles import golden_images, make_bundle
+from support.light import hide_packages
 
 from msd_edge.cli import app as application
 from msd_edge.cli.predict import register
@@ -79,6 +80,24 @@ def test_json_says_what_the_runner_says(tiny_bundle: Path, photos: Path, capsys:
             assert entry["probability"] == pytest.approx(answer.probability)
             assert len(entry["segment_ms"]) == entry["exit"]
             assert np.allclose(entry["probabilities"], answer.probabilities)
+
+
+def test_without_a_runtime_for_the_first_choice_the_next_runs(
+    tiny_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_packages(monkeypatch, "ai_edge_litert", "tflite_runtime", "tensorflow")
+    assert run(tiny_bundle, photos, "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["variant"] == "onnx-int8"
+    assert err == (
+        "msd-edge: note: onnx-int8 runs; left out: tflite-float32, tflite-int8 "
+        "(no runtime for tflite files is installed: pip install ai-edge-litert).\n"
+    )
+    assert run(tiny_bundle, photos, "--variant", "onnx-float32") == 0
+    assert capsys.readouterr().err == ""
+    assert run(tiny_bundle, photos, "--variant", "tflite-int8") == 1
+    said = capsys.readouterr().err
+    assert said == "msd-edge: no runtime for tflite files is installed: pip install ai-edge-litert.\n"
 
 
 def test_mistakes_are_one_sentence_before_any_work(

@@ -18,7 +18,14 @@ from msd_edge.errors import BundleError, ConfigError, DataError, RuntimeUnavaila
 from msd_edge.runtime import open as opening
 from msd_edge.runtime.chain import Chain, hand_over
 from msd_edge.runtime.golden_check import check_golden
-from msd_edge.runtime.open import choose_runtime, installed, open_session, open_signatures
+from msd_edge.runtime.open import (
+    choose_runtime,
+    choose_variant,
+    installed,
+    keep_runnable,
+    open_session,
+    open_signatures,
+)
 
 LIGHT = [
     ("tflite-float32", "litert"),
@@ -262,6 +269,28 @@ def test_choosing_a_runtime(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> 
         open_session(first_file(bundle), "tflite")
     with pytest.raises(RuntimeUnavailable, match=r"pip install 'onnxruntime<1\.29'"):
         open_session(first_file(bundle), "onnx")
+
+
+def test_without_a_name_the_first_choice_is_among_those_that_run_here(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = {"ai_edge_litert", "tflite_runtime", "tensorflow"}
+    monkeypatch.setattr(opening.importlib.util, "find_spec", lambda name: None if name in gone else name)
+    assert choose_variant(bundle).name == "onnx-int8"
+    assert choose_variant(bundle, "tflite-float32").name == "tflite-float32"
+    assert choose_variant(bundle, runtime="litert").name == "tflite-int8"
+    runs, notes = keep_runnable(bundle.manifest.variants)
+    assert [variant.name for variant in runs] == ["onnx-float32", "onnx-int8"]
+    assert notes == (
+        "left out: tflite-float32, tflite-int8 (no runtime for tflite files is installed: pip install ai-edge-litert).",
+    )
+    gone.add("onnxruntime")
+    with pytest.raises(
+        RuntimeUnavailable,
+        match=r"no runtime for tflite or onnx files is installed: "
+        r"pip install ai-edge-litert or pip install 'onnxruntime<1\.29'\.$",
+    ):
+        choose_variant(bundle)
 
 
 def test_a_runtime_that_fails_to_start_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
