@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,12 +72,25 @@ class Place(Model):
 
 @dataclass
 class Beside:
-    """The other process, as seen from here."""
+    """The other process, as seen from here.
+
+    Attributes:
+        task: what it makes.
+        process, noise: itself, and what its libraries print.
+        lines: what it said and nobody took yet; None at the end.
+    """
 
     task: Task
     process: "subprocess.Popen[bytes]"
     noise: IO[bytes]
     lines: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        assert self.process.stdout is not None
+        self._heard: deque[dict[str, Any] | None] = deque()
+        self._turn = threading.Lock()  # images are proven, and steps told, in several threads
+        self._reader = threading.Thread(target=_pump, args=(self.process.stdout, self.lines), daemon=True)
+        self._reader.start()
 
     @contextlib.contextmanager
     def work_in(self, folder: Path, images: Images, labels: Labels, activations: Images) -> Iterator["AtWork"]:
@@ -104,16 +118,38 @@ class Beside:
 
     def listen(self, step: Step) -> Iterator[dict[str, Any]]:
         """Yield what it says until it ends, but for progress, which is passed on, and errors, which are raised."""
-        for line in iter(self.lines.get, None):
-            said: dict[str, Any] = json.loads(line)
+        while (said := self._heard.popleft() if self._heard else _read(self.lines.get())) is not None:
+            _raise_error(said)
             if "step" in said:
                 step(said["step"])
-            elif "errno" in said:
-                raise OSError(said["errno"], said["message"], said["path"])
-            elif "error" in said:
-                raise _error_class(said["error"])(said["message"])
             else:
                 yield said
+
+    def watched(self, step: Step) -> Step:
+        """Return ``step``, which then raises as ``AtWork.finish`` does, if the other process has failed meanwhile.
+
+        Work that tells its steps so ends with the other process, and not only when that is waited for.
+        """
+
+        def told(text: str) -> None:
+            step(text)
+            self._look()
+
+        return told
+
+    def _look(self) -> None:
+        """Raise if it has failed or was killed; what else it said is kept for ``listen``."""
+        with self._turn:
+            code = self.process.poll()
+            if code is not None:
+                self._reader.join(_GRACE)  # its last words are on their way
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._heard.append(_read(self.lines.get_nowait()))
+            for said in self._heard:
+                _raise_error(said or {})
+        if code:
+            raise self.why_it_ended()
 
     def why_it_ended(self) -> ExportError:
         """Return the error of a process that ended before it was done."""
@@ -176,9 +212,7 @@ def start_beside(task: Task) -> Iterator[Beside]:
             start_new_session=True,  # Ctrl-C is for this process, which then stops the other
         )
         try:
-            assert process.stdout is not None
             beside = Beside(task, process, noise)
-            threading.Thread(target=_pump, args=(process.stdout, beside.lines), daemon=True).start()
             beside.say(task)
             yield beside
         finally:
@@ -188,8 +222,20 @@ def start_beside(task: Task) -> Iterator[Beside]:
 def _pump(stream: IO[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:
     with contextlib.suppress(ValueError, OSError):  # the stream is closed when the process has been stopped
         for line in stream:
-            lines.put(line)
+            if line.endswith(b"\n"):  # or it was killed in the middle of it
+                lines.put(line)
     lines.put(None)
+
+
+def _read(line: bytes | None) -> dict[str, Any] | None:
+    return None if line is None else json.loads(line)
+
+
+def _raise_error(said: dict[str, Any]) -> None:
+    if "errno" in said:
+        raise OSError(said["errno"], said["message"], said["path"])
+    if "error" in said:
+        raise _error_class(said["error"])(said["message"])
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

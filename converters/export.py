@@ -210,9 +210,10 @@ def _make_in_turn(work: _Work, read: _Read, folder: Path, step: Step) -> _Made:
 def _make_in_two_processes(work: _Work, read: _Read, folder: Path, beside: Beside, step: Step) -> _Made:
     """Make TFLite files here, which takes longer, and ONNX files beside, with the reference for both."""
     with beside.work_in(folder, read.proof, read.labels, read.activations) as other, _one_torch_thread():
-        prepared = open_converter("tflite").prepare(work.network, prefix(step, "tflite"))
+        here = beside.watched(step)
+        prepared = open_converter("tflite").prepare(work.network, prefix(here, "tflite"))
         proof = ProofSet(read.proof, read.labels, other.take_reference(step))
-        made = make_variants(prepared, work.precisions("tflite"), work.prover(proof), read.activations, folder, step)
+        made = make_variants(prepared, work.precisions("tflite"), work.prover(proof), read.activations, folder, here)
         return _Made([*made, *other.finish(step)], proof)
 
 

@@ -2,7 +2,7 @@
 
 import filecmp
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,44 @@ def test_a_process_that_was_killed_is_an_error(task: Task, folder: Path, wait: s
         died = pytest.raises(ExportError, match=r"onnx: .* ended with exit code -9 \(out of memory\?\)")
         with begin(beside, folder) as at_work, died:  # what it is sent goes nowhere
             getattr(at_work, wait)(lambda _: None)
+
+
+def test_an_export_ends_as_soon_as_the_process_beside_is_killed(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, steps = list[Beside](), list[str]()
+
+    @contextmanager
+    def start(task: Task) -> Iterator[Beside]:
+        with start_beside(task) as beside:
+            started.append(beside)
+            yield beside
+
+    def step(text: str) -> None:
+        steps.append(text)
+        if text.startswith("tflite: segment 1 of 2"):
+            started[0].process.kill()  # as the system does where memory is short
+            started[0].process.wait()
+
+    monkeypatch.setattr(export, "start_beside", start)
+    monkeypatch.setattr(export, "_MACS_FOR_A_PROCESS", 0)
+    monkeypatch.setattr(export, "usable_processors", lambda: 2)
+    options = ExportOptions(("tflite", "onnx"), ("float32",), tmp_path / "bundle")
+    with pytest.raises(ExportError, match=r"^onnx: .* ended with exit code -9 \(out of memory\?\)"):
+        export_run(trained, options, step)
+    assert steps[-1].startswith("tflite: segment 1 of 2")
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
+
+
+def test_what_it_failed_with_is_told_at_the_next_step(task: Task, folder: Path) -> None:
+    said: list[str] = []
+    with start_beside(task.model_copy(update={"weights_sha256": "0" * 64})) as beside, begin(beside, folder):
+        step = beside.watched(said.append)
+        beside.process.wait()
+        for text in ("first", "second"):  # whoever catches it once hears of it again
+            with pytest.raises(CheckpointError, match="have changed since the export began"):
+                step(text)
+    assert said == ["first", "second"]
 
 
 def test_it_ends_with_the_one_that_asked(task: Task) -> None:
