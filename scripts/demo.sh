@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job end to end on real handwritten digits: train, export, calibrate, bench, report.
+# The main job end to end on real handwritten digits: train, export, calibrate, bench, report, predict.
 # Everything goes to demo/; run it again and it starts anew there.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" all
 mkdir -p demo
@@ -13,5 +13,8 @@ show msd-edge export --int8 --target tflite --target onnx --overwrite
 show msd-edge calibrate
 show msd-edge bench --seconds 3 --overwrite
 show msd-edge report --overwrite
+show python ../scripts/demo_images.py bundles/resnet20-digits images
+show msd-edge predict bundles/resnet20-digits images
 printf '\nall of it in %d s; open demo/report.html, or go on:\n' $(($(date +%s) - start))
 printf '  source %s/bin/activate && cd demo && msd-edge --help\n' "$venv"
+printf 'demo/images holds test images, named by what they show, for `msd-edge predict bundles/resnet20-digits IMAGE`.\n'
