@@ -235,6 +235,7 @@ def train(
             mean=_read_pixels("--mean", mean),
             std=_read_pixels("--std", std),
         )
+        setup.check_options(options)  # whether or not the run is there already
         path = out or Path("runs") / f"{_safe_name(arch)}-{_short(data)}"
         world.share(lambda: setup.prepare_folder(path, overwrite=overwrite))
         plan = setup.plan_run(options, path, world)

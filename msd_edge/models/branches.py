@@ -18,6 +18,7 @@ BranchKind = Literal["sampled", "separable", "pooled"]
 
 
 _WIDTH_STEP = 8
+_SHARE = re.compile(r"0?\.\d+")
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,27 @@ def parse_places(spec: BackboneSpec, text: str, image_shape: Shape) -> tuple[Pla
     Raises:
         ModelError: a place cannot be read, does not exist, comes twice or out of order, or the images are too small.
     """
-    known = all_places(spec)
     try:
         shares = mac_shares(spec, image_shape)
     except RuntimeError as problem:
         raise ModelError(f"{spec.name} does not run on images {image_shape}: {problem}.") from None
+    return _read_places(spec, [part.strip() for part in text.split(",")], shares)
+
+
+def check_places(spec: BackboneSpec, text: str) -> None:
+    """Raise where ``--exits-at`` cannot be right, whatever the images are; shares, which hang on them, are passed over.
+
+    Raises:
+        ModelError: a place cannot be read, does not exist, or comes twice or out of order.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    _read_places(spec, [part for part in parts if not _SHARE.fullmatch(part)], ())
+
+
+def _read_places(spec: BackboneSpec, parts: Sequence[str], shares: Sequence[float]) -> tuple[Place, ...]:
+    known = all_places(spec)
     found: list[Place] = []
-    for part in (piece.strip() for piece in text.split(",")):
+    for part in parts:
         place = _parse_place(spec, part, known, shares)
         if place == known[-1]:
             raise ModelError(f"--exits-at {part}: that is the network's own last exit, which is always there.")
@@ -144,7 +159,7 @@ def _parse_place(spec: BackboneSpec, part: str, known: Sequence[Place], shares: 
             depth = ", ".join(f"{s}:1-{len(blocks)}" for s, blocks in enumerate(spec.stages, 1))
             raise ModelError(f"--exits-at {part}: {spec.name} has no such block (it has stem, {depth}).")
         return place
-    if re.fullmatch(r"0?\.\d+", part):
+    if _SHARE.fullmatch(part):
         share = float(part)
         nearest = min(range(len(known) - 1), key=lambda i: abs(shares[i] - share))
         return known[nearest]

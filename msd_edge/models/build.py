@@ -14,7 +14,14 @@ from msd_edge.bundle.reader import explain
 from msd_edge.errors import ModelError
 from msd_edge.models import msdnet
 from msd_edge.models.archs import check_arch
-from msd_edge.models.branches import BranchKind, BranchMaker, augment_backbone, parse_places, spread_places
+from msd_edge.models.branches import (
+    BranchKind,
+    BranchMaker,
+    augment_backbone,
+    check_places,
+    parse_places,
+    spread_places,
+)
 from msd_edge.models.cost import count_parameters, trace_cost
 from msd_edge.models.families import describe_arch
 from msd_edge.models.imported import describe_imported, is_imported
@@ -125,17 +132,14 @@ def build_network(config: NetworkConfig) -> MultiExitNetwork:
     Raises:
         ModelError: the network or a place does not exist.
     """
-    check_arch(config.arch)
+    make = _check_settings(config)
     normalize = Normalize(config.mean, config.std)
     if config.arch == msdnet.ARCH:
-        options = _read_options(config)
-        network = msdnet.build_msdnet(options, config.exits, config.classes, normalize, config.image_shape)
+        network = msdnet.build_msdnet(
+            _read_options(config), config.exits, config.classes, normalize, config.image_shape
+        )
         initialise(network)
         return network
-    if is_imported(config.arch) and config.width is not None:
-        raise ModelError(f"--width: {config.arch} has its own widths.")
-    if config.arch_options:
-        raise ModelError(f"--arch-option {next(iter(config.arch_options))}: {config.arch} has no such setting.")
     channels, height, width = config.image_shape
     if is_imported(config.arch):
         spec = describe_imported(config.arch, config.classes, config.image_shape).spec
@@ -145,11 +149,46 @@ def build_network(config: NetworkConfig) -> MultiExitNetwork:
         places = parse_places(spec, config.exits_at, config.image_shape)
     else:
         places = spread_places(spec, config.exits)
-    make = BranchMaker(config.branch, config.branch_interval, config.branch_width)
     network = augment_backbone(spec, places, config.classes, normalize, config.image_shape, make)
     if not is_imported(config.arch):
         initialise(network)
     return network
+
+
+def check_network(config: NetworkConfig) -> None:
+    """Check what can be checked of a network without its images: its name, its settings, where its exits leave.
+
+    Classes, image's shape and normalization may be any. Shares of MACs hang on the images, and a network from elsewhere
+    is not built for this: both are passed over.
+
+    Raises:
+        ModelError: the network, a setting or a place does not exist.
+    """
+    _check_settings(config)
+    if config.arch == msdnet.ARCH or is_imported(config.arch):
+        return
+    spec = describe_arch(config.arch, config.width, 3, 224)
+    if config.exits_at is None:
+        spread_places(spec, config.exits)
+    else:
+        check_places(spec, config.exits_at)
+
+
+def _check_settings(config: NetworkConfig) -> BranchMaker:
+    """Return what makes the branches, once the settings are known to fit the network.
+
+    Raises:
+        ModelError: there is no such network, or a setting is not one of it.
+    """
+    check_arch(config.arch)
+    if config.arch == msdnet.ARCH:
+        _read_options(config)
+        return BranchMaker()
+    if is_imported(config.arch) and config.width is not None:
+        raise ModelError(f"--width: {config.arch} has its own widths.")
+    if config.arch_options:
+        raise ModelError(f"--arch-option {next(iter(config.arch_options))}: {config.arch} has no such setting.")
+    return BranchMaker(config.branch, config.branch_interval, config.branch_width)
 
 
 def _read_options(config: NetworkConfig) -> msdnet.MsdnetOptions:

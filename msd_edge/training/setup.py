@@ -24,6 +24,7 @@ from msd_edge.models.build import (
     ExitCost,
     NetworkConfig,
     build_network,
+    check_network,
     measure_costs,
     name_classifier,
     probe,
@@ -114,20 +115,7 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
     height, width, channels = dataset.image_shape
     weights = _read_weights(options, len(dataset.classes), channels)
     mean, std = _choose_normalization(options, weights, dataset)
-    network = NetworkConfig(
-        arch=options.arch,
-        arch_options=options.arch_options,
-        width=options.width,
-        exits=options.exits,
-        exits_at=options.exits_at,
-        branch=options.branch,
-        branch_width=options.branch_width,
-        branch_interval=options.branch_interval,
-        classes=len(dataset.classes),
-        image_shape=(channels, height, width),
-        mean=mean,
-        std=std,
-    )
+    network = _configure(options, len(dataset.classes), (channels, height, width), mean, std)
     built = build_network(network)
     probe(built, network.image_shape)
     _check_scale(built, network, options.optim.initial_scale)
@@ -191,6 +179,38 @@ def _check_scale(built: MultiExitNetwork, network: NetworkConfig, scale: float) 
             f"--initial-scale {scale:g}: {network.arch} does not run on images of {height}x{width} pixels; "
             "take a larger share, or leave it out."
         ) from None
+
+
+def check_options(options: TrainOptions) -> None:
+    """Check what can be checked without data, before it is loaded.
+
+    Raises:
+        ModelError: there is no such network, or it cannot have such settings or exits.
+    """
+    check_network(_configure(options, 2, (3, 224, 224), (0.0,), (1.0,)))
+
+
+def _configure(
+    options: TrainOptions,
+    classes: int,
+    image_shape: tuple[int, int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> NetworkConfig:
+    return NetworkConfig(
+        arch=options.arch,
+        arch_options=options.arch_options,
+        width=options.width,
+        exits=options.exits,
+        exits_at=options.exits_at,
+        branch=options.branch,
+        branch_width=options.branch_width,
+        branch_interval=options.branch_interval,
+        classes=classes,
+        image_shape=image_shape,
+        mean=mean,
+        std=std,
+    )
 
 
 def _check_processes(world: World, optim: OptimConfig, compute: ComputeConfig) -> None:
