@@ -7,10 +7,10 @@ train the same network with the same loss, an epoch each in turn.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import harmonic_mean, median
 from typing import Annotated
 
 import numpy as np
@@ -36,7 +36,7 @@ from msd_edge.processors import usable_processors
 from msd_edge.training import setup
 from msd_edge.training.config import ComputeConfig, OptimConfig, TrainConfig
 from msd_edge.training.methods import LossConfig, compute_loss
-from msd_edge.training.trainer import EpochReport
+from msd_edge.training.trainer import EpochReport, Trainer
 
 
 class _Pictures(TorchDataset[tuple[Tensor, int]]):
@@ -138,42 +138,67 @@ def main(
     batch_size: Annotated[int, typer.Option(min=2, help="As for train.")] = 128,
     images: Annotated[int | None, typer.Option(min=64, help="Training images to use; none: all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Epochs of each, after one that is not counted.")] = 5,
+    initial_scale: Annotated[
+        float, typer.Option(min=0.25, max=1, help="As for train: a whole training of so many rounds beside.")
+    ] = 1.0,
 ) -> None:
     """Train epochs of ours and of the plain loops in turn, and print their speeds and the ratios."""
     dataset, split = _load_part(data, images)
-    options = setup.TrainOptions(
-        data=DataConfig(source=data),
-        arch=arch,
-        width=width,
-        loss=LossConfig(method="joint"),
-        optim=OptimConfig(epochs=rounds + 1, batch_size=batch_size),
-        compute=ComputeConfig(device="auto"),
-    )
-    with tempfile.TemporaryDirectory() as place:
-        plan = setup.plan_run(options, Path(place) / "run", dataset=dataset)
-        trainer, info, reason = setup.start_trainer(plan)
-        others = {
-            "plain loop, images in memory": _loop_in_memory(split, info.config).start(),
-            "plain loop, data loader": _loop_with_loader(split, info.config).start(),
-        }
-        speeds: dict[str, list[float]] = {"msd-edge": [], **{name: [] for name in others}}
 
-        def take_turns(report: EpochReport) -> None:
-            speeds["msd-edge"].append(report.speed)
-            for name, epoch in others.items():
-                speeds[name].append(epoch(report.epoch))
+    def options(epochs: int, scale: float) -> setup.TrainOptions:
+        return setup.TrainOptions(
+            data=DataConfig(source=data),
+            arch=arch,
+            width=width,
+            loss=LossConfig(method="joint"),
+            optim=OptimConfig(epochs=epochs, batch_size=batch_size, initial_scale=scale),
+            compute=ComputeConfig(device="auto"),
+        )
 
-        trainer.train(take_turns, lambda epoch, step, steps: None)
-    plain = speeds["plain loop, data loader"][1:]
+    others = [_loop_in_memory, _loop_with_loader]
+    speeds, trainer, reason = _take_turns(options(rounds + 1, 1.0), dataset, split, others)
+    ours, memory, loader = (found[1:] for found in speeds)
+    rows = [("msd-edge", ours, loader), ("plain loop, images in memory", memory, loader)]
+    if initial_scale < 1:
+        # The epochs of a training that grows differ; together they are one training.
+        whole, _, _ = _take_turns(options(rounds, initial_scale), dataset, split, [_loop_with_loader])
+        small, beside = ([harmonic_mean(found)] for found in whole)
+        rows.insert(1, (f"msd-edge, images from {initial_scale:g} of their side", small, beside))
+    rows.append(("plain loop, data loader", loader, loader))
     common.say(f"{describe_machine(trainer.device)}, torch {torch.__version__}")
-    common.say(f"{info.config.compute.precision}: {reason}")
+    common.say(f"{trainer.config.compute.precision}: {reason}")
     common.table(
         [f"{arch}, {len(split)} images, batches of {batch_size}", "images/s", "lowest", "ratio"],
         [
-            [name, f"{median(found[1:]):.0f}", f"{min(found[1:]):.0f}", f"{_ratio(found[1:], plain):.2f}"]
-            for name, found in speeds.items()
+            [name, f"{median(found):.0f}", f"{min(found):.0f}", f"{_ratio(found, plain):.2f}"]
+            for name, found, plain in rows
         ],
     )
+
+
+def _take_turns(
+    options: setup.TrainOptions,
+    dataset: Dataset,
+    split: MemorySet,
+    others: Sequence[Callable[[MemorySet, TrainConfig], PlainLoop]],
+) -> tuple[list[list[float]], Trainer, str]:
+    """Train as asked, an epoch of each other loop after each of ours.
+
+    Returns:
+        Images a second of every epoch, ours first; our trainer, and why it has the precision it has.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        plan = setup.plan_run(options, Path(place) / "run", dataset=dataset)
+        trainer, info, reason = setup.start_trainer(plan)
+        loops = [make(split, info.config).start() for make in others]
+        speeds: list[list[float]] = [[] for _ in range(1 + len(loops))]
+
+        def on_epoch(report: EpochReport) -> None:
+            for found, speed in zip(speeds, [report.speed, *(epoch(report.epoch) for epoch in loops)], strict=True):
+                found.append(speed)
+
+        trainer.train(on_epoch, lambda epoch, step, steps: None)
+    return speeds, trainer, reason
 
 
 def _ratio(found: list[float], plain: list[float]) -> float:

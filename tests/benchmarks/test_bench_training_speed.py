@@ -1,0 +1,31 @@
+"""Training's speed is held against the plain loop's: every way is measured, and bad input told in a sentence."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "msd_edge.benchmarks.training_speed", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_every_way_of_training_is_measured() -> None:
+    done = run("--arch", "resnet8", "--width", "4", "--images", "256", "--rounds", "1", "--initial-scale", "0.5")
+    assert done.returncode == 0, done.stderr
+    rows = {line[:38].strip(): line.split()[-3:] for line in done.stdout.splitlines() if line[38:].split()}
+    ways = ("msd-edge", "msd-edge, images from 0.5 of their side", "plain loop, images in memory")
+    for way in (*ways, "plain loop, data loader"):
+        speed, lowest, ratio = next(map(float, found) for name, found in rows.items() if name == way[:38].strip())
+        assert speed >= lowest > 0
+        assert ratio > 0
+    assert rows["plain loop, data loader"][-1] == "1.00"
+
+
+def test_data_that_is_not_there_is_told_in_a_sentence() -> None:
+    done = run("--data", "nothing.npz")
+    assert done.returncode == 2
+    assert "nothing.npz" in done.stderr
+    assert "Traceback" not in done.stderr
