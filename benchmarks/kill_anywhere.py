@@ -31,9 +31,11 @@ def main(
     faults: Annotated[
         int, typer.Option(min=0, help="Full disks and closed folders of each command, so many each.")
     ] = 10,
-    command: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
+    command: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"Of {', '.join(COMMANDS)}; repeatable. Default all.")
+    ] = None,
     variant: Annotated[
-        str, typer.Option(help=f"What export is killed at: {', '.join(VARIANTS)}.", show_default=True)
+        str, typer.Option(metavar="NAME", help=f"What export is killed at: {', '.join(VARIANTS)}.")
     ] = VARIANTS[0],
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
 ) -> None:
@@ -90,17 +92,5 @@ def main(
         raise MsdEdgeError(f"{len(found)} faults were found.")
 
 
-def run(arguments: list[str]) -> int:
-    """Run the command line and return its exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    try:
-        app(arguments, standalone_mode=False)
-    except MsdEdgeError as error:
-        sys.stderr.write(f"msd-edge: {error}\n")
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    common.run_script(main)

@@ -8,15 +8,12 @@ import typer
 
 from msd_edge.cli import bench, calibrate, common, deploy, devices, doctor, eval, export, plan, predict, report, train
 from msd_edge.cli.helping import WIDEST, make_plain
-from msd_edge.cli.usage import explain_usage
+from msd_edge.cli.usage import UsageProblem, explain_usage
 from msd_edge.errors import ConfigError, MsdEdgeError
 from msd_edge.training.distributed import ALONE, read_place
 
 # ONNX Runtime from 1.29 on sends telemetry unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-# Typer carries its own copy of click's exceptions since it dropped click: take their base from what it raises.
-_UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 _INTERRUPTED = 130
 _LONGEST = 3000  # characters of a message
@@ -25,7 +22,6 @@ app = typer.Typer(
     name="msd-edge",
     help="Early-exit image classifiers from training to the phone.\n\n"
     "train → export → calibrate → bench → report; each step takes the newest result of the one before.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -66,14 +62,14 @@ def run(arguments: list[str]) -> int:
             reconfigure(errors="replace")
     try:
         _take_place(arguments)
-        code = app(arguments, prog_name="msd-edge", standalone_mode=False)
+        # Help is shown here where no words are given: releases of Typer and click differ in what they then return.
+        code = app(arguments or ["--help"], prog_name="msd-edge", standalone_mode=False)
+        if not arguments:
+            return 2
         if code == _INTERRUPTED:  # Typer's own answer to Ctrl-C
             return _fail("interrupted.", _INTERRUPTED)
         return code if isinstance(code, int) else 0
-    except _UsageProblem as wrong:
-        if type(wrong).__name__ == "NoArgsIsHelpError":
-            common.say(str(getattr(wrong, "message", "")).rstrip())
-            return 2
+    except UsageProblem as wrong:
         return _fail(explain_usage(wrong, arguments), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted.", _INTERRUPTED)

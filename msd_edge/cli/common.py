@@ -1,5 +1,6 @@
 """What the verbs share: printing, progress, shared options, finding the newest run or bundle."""
 
+import functools
 import json
 import os
 import re
@@ -16,7 +17,8 @@ import typer
 from msd_edge.bundle.choices import closest, suggest
 from msd_edge.cli.helping import WIDEST, PlainCommand
 from msd_edge.cli.presets import PRESETS
-from msd_edge.errors import ConfigError, MsdEdgeError, RuntimeUnavailable
+from msd_edge.cli.usage import UsageProblem, explain_usage
+from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError, RuntimeUnavailable
 from msd_edge.training.distributed import ALONE, World
 
 if TYPE_CHECKING:
@@ -83,14 +85,52 @@ def table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def run_script(main: Callable[..., None]) -> None:
-    """Run a script's function as its command line, and end with one sentence and its exit code where it fails."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"max_content_width": WIDEST})
-    app.command(cls=PlainCommand)(main)
+    """Run a script's function as its command line, and end with its exit code."""
+    sys.exit(call_script(main, sys.argv[1:]))
+
+
+def call_script(main: Callable[..., None], arguments: list[str]) -> int:
+    """Call a script's function with the words of a command line; where it fails, one sentence says why.
+
+    Args:
+        main: of a module that is started with ``python -m``; annotated as a verb is.
+        arguments: the words.
+
+    Returns:
+        The exit code, as of ``msd-edge``.
+    """
+
+    @functools.wraps(main)
+    def work(*given: Any, **named: Any) -> None:
+        try:
+            main(*given, **named)
+        except KeyboardInterrupt:  # told apart here from what a script chose to end with
+            raise Interrupted("interrupted.") from None
+
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
+    )
+    app.command(cls=PlainCommand)(work)
+    program = f"python -m {_name_module(main)}"
     try:
-        app()
+        code = app(arguments, prog_name=program, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except UsageProblem as wrong:
+        words, code = explain_usage(wrong, arguments, program), ConfigError.exit_code
     except MsdEdgeError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+        words, code = str(problem), problem.exit_code
+    sys.stderr.write(f"{plain(words)}\n")
+    return code
+
+
+def _name_module(main: Callable[..., None]) -> str:
+    """Return the name by which ``python -m`` starts a function's module."""
+    started = getattr(sys.modules["__main__"], "__spec__", None)
+    name = started.name if main.__module__ == "__main__" and started is not None else main.__module__
+    return name.removesuffix(".__main__")
 
 
 def say_json(value: Any) -> None:

@@ -8,9 +8,14 @@ import inspect
 import re
 import typing
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
+
+import typer
 
 from msd_edge.bundle.choices import suggest
+
+# The base of what Typer raises while it reads a command line.
+UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 _COMMAND = re.compile(r"No such command '(.*?)'", re.DOTALL)
 # What other programs call it, where a close spelling would not lead there; for verbs that have the right one.
@@ -26,18 +31,19 @@ _ELSEWHERE = {
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 
 
-def explain_usage(wrong: Exception, arguments: Sequence[str]) -> str:
+def explain_usage(wrong: Exception, arguments: Sequence[str], script: str | None = None) -> str:
     """Return a sentence for an error that Typer raised while it read the command line.
 
     Args:
         wrong: the error.
         arguments: the words of the command line.
+        script: how the program is called if it is not ``msd-edge``; it has no verbs.
     """
     context = getattr(wrong, "ctx", None)
     # A missing value is found before there is a context: the verb is then the first word that is no option.
     nested = context is not None and context.parent is not None
     verb = _first_word(arguments) if context is None else context.info_name if nested else ""
-    command = f"msd-edge {verb}".strip()
+    command = script or f"msd-edge {verb}".strip()
     see = f"`{command} --help`"
     kind, message = type(wrong).__name__, str(getattr(wrong, "message", "") or wrong)
     parameter = getattr(wrong, "param", None)
@@ -85,8 +91,8 @@ def _names(parameter: Any) -> list[str]:
 
 
 def _show(parameter: Any) -> str:
-    name = str(getattr(parameter, "metavar", None) or parameter.name)
-    return name if name.isupper() or name.startswith("-") else name.upper()
+    name = str(getattr(parameter, "metavar", None) or parameter.name.upper())
+    return f"{parameter.opts[0]} {name}" if parameter.param_type_name == "option" else name
 
 
 def _given(parameter: Any, arguments: Sequence[str]) -> str:
@@ -108,6 +114,10 @@ def _describe(context: Any, name: str) -> str:
     if hint is None:
         return ""
     declared = next((extra for extra in getattr(hint, "__metadata__", ()) if hasattr(extra, "min")), None)
+    for part in (hint, *typing.get_args(hint)):
+        if typing.get_origin(part) is Literal:
+            *others, last = map(str, typing.get_args(part))
+            return f"{', '.join(others)} or {last}" if others else last
     kinds = {hint} | set(typing.get_args(hint)) | {x for part in typing.get_args(hint) for x in typing.get_args(part)}
     kind = "a number" if float in kinds else "a whole number" if int in kinds else ""
     if not kind:

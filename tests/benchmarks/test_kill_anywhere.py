@@ -20,6 +20,7 @@ from msd_edge.benchmarks.kill_checks import (
     take_stock,
 )
 from msd_edge.benchmarks.kill_place import Place, Server
+from msd_edge.cli import common
 
 KEPT = Path(__file__).parents[1] / "fixtures" / "versions" / "1"
 
@@ -124,7 +125,7 @@ def test_a_command_line_runs_and_refuses_in_a_process_of_its_own(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_few_moments_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert kill_anywhere.run(["--moments", "2", "--faults", "1"]) == 0, capsys.readouterr()
+    assert common.call_script(kill_anywhere.main, ["--moments", "2", "--faults", "1"]) == 0, capsys.readouterr()
     said = capsys.readouterr().out
     assert "FAULT" not in said
     for command in COMMANDS:
@@ -135,7 +136,7 @@ def test_a_few_moments_of_every_command(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert kill_anywhere.run(["--command", "trian"]) == 2
+    assert common.call_script(kill_anywhere.main, ["--command", "trian"]) == 2
     assert "did you mean train?" in capsys.readouterr().err
-    assert kill_anywhere.run(["--variant", "tflite-int9"]) == 2
+    assert common.call_script(kill_anywhere.main, ["--variant", "tflite-int9"]) == 2
     assert "did you mean tflite-int8?" in capsys.readouterr().err
