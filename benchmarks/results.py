@@ -77,7 +77,7 @@ class CascadeBench(Model):
     """The cascade at one operating point on real test images, really stopping early.
 
     Per image: ``preprocess`` (raw uint8 image to the input tensor), ``inference`` (the segments invoked), ``decision``
-    (dequantize, softmax, compare), ``total`` (all of it). ``expected_*`` is what calibration promised, on
+    (dequantize, softmax, compare), ``total`` (all of it). ``expected_*`` is what calibration expected, on
     ``expected_images`` images.
     ``simulation_agreement``: share of images that left where the full outputs say they should.
     ``speedup``: how many times as long the last exit takes by wall clock, median over blocks of images that both went

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from msd_edge.benchmarks.results import Results, VariantBench
 from msd_edge.benchmarks.results_io import read_results
@@ -29,7 +29,7 @@ class PointFigures(Model):
 
     Attributes:
         preprocess, inference, decision: parts of ``ms``; what is left of it is handing on and the loop around.
-        promised: by calibration, measured then, at the shares it expected.
+        expected: by calibration, measured then, at the shares it expected; older files call it promised.
         predicted: from the times that the exits took in this bench, at the shares that came.
         speedup: against the last exit, in turns on the same images.
     """
@@ -42,7 +42,7 @@ class PointFigures(Model):
     preprocess: float
     inference: float
     decision: float
-    promised: float
+    expected: Annotated[float, Field(validation_alias=AliasChoices("expected", "promised"))]
     predicted: float
     speedup: float | None
 
@@ -101,7 +101,7 @@ def _read_variant(bench: Results, variant: VariantBench) -> VariantFigures:
                 preprocess=point.preprocess.mean,
                 inference=point.inference.mean,
                 decision=point.decision.mean,
-                promised=point.expected_ms,
+                expected=point.expected_ms,
                 predicted=sum(share * ms for share, ms in zip(shares, through, strict=True)),
                 speedup=point.speedup,
             )

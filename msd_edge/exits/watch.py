@@ -1,4 +1,4 @@
-"""Notices when images leave at other exits than calibration promised: the first sign that the field looks different.
+"""Notices when images leave at other exits than calibration expected: the first sign that the field looks different.
 
 Thresholds are fitted on clean images. Noise, blur or another camera make every exit less sure (or falsely sure), exit
 shares move, and with them accuracy and milliseconds. Shares are seen without labels.
@@ -11,45 +11,45 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Drift:
-    """A window of images whose exit shares are not those promised.
+    """A window of images whose exit shares are not those expected.
 
     Attributes:
-        promised: share of images leaving at each exit, from the calibration split.
+        expected: share of images leaving at each exit, from the calibration split.
         seen: the same over the window.
         images: in the window.
         p_value: how likely shares so far apart are where nothing has changed.
     """
 
-    promised: tuple[float, ...]
+    expected: tuple[float, ...]
     seen: tuple[float, ...]
     images: int
     p_value: float
 
     def __str__(self) -> str:
         """One sentence for a log."""
-        promised = " / ".join(f"{100 * share:.0f}" for share in self.promised)
+        expected = " / ".join(f"{100 * share:.0f}" for share in self.expected)
         seen = " / ".join(f"{100 * share:.0f}" for share in self.seen)
         return (
             f"of the last {self.images} images {seen} % left at exits 1..{len(self.seen)}, where calibration expected "
-            f"{promised} %; accuracy and time are no longer what was measured."
+            f"{expected} %; accuracy and time are no longer what was measured."
         )
 
 
 class ShareWatch:
-    """Counts exits, window after window, and tests each full window against the promise.
+    """Counts exits, window after window, and tests each full window against what calibration saw.
 
-    The test is that of two samples, since the promise comes from a limited number of images too: likelihood-ratio G
+    The test is that of two samples, since that comes from a limited number of images too: likelihood-ratio G
     over exits x {calibration, window}, chi-squared with as many degrees of freedom as exits less one. At the default
     significance one window in 10,000 raises a false alarm.
     """
 
     def __init__(
-        self, promised: Sequence[float], calibration_images: int, window: int = 200, significance: float = 1e-4
+        self, expected: Sequence[float], calibration_images: int, window: int = 200, significance: float = 1e-4
     ) -> None:
         """Begin to watch.
 
         Args:
-            promised: share of images leaving at each exit.
+            expected: share of images leaving at each exit.
             calibration_images: how many images the shares come from.
             window: images that are tested together.
             significance: the p-value below which a window counts as drift.
@@ -57,13 +57,13 @@ class ShareWatch:
         Raises:
             ValueError: shares that are none, or a window without images.
         """
-        if not promised or window < 1 or calibration_images < 1 or abs(sum(promised) - 1) > 1e-3:
+        if not expected or window < 1 or calibration_images < 1 or abs(sum(expected) - 1) > 1e-3:
             raise ValueError("shares of at least one exit must add up to 1, and windows hold images")
-        self.promised = tuple(promised)
+        self.expected = tuple(expected)
         self.window = window
-        self._expected = [share * calibration_images for share in promised]
+        self._calibrated = [share * calibration_images for share in expected]
         self._significance = significance
-        self._counts = [0] * len(promised)
+        self._counts = [0] * len(expected)
         self._seen = 0
         self.images = 0
         self.drift: Drift | None = None
@@ -74,10 +74,10 @@ class ShareWatch:
         self._seen += 1
         self.images += 1
         if self._seen == self.window:
-            p_value = compare_counts(self._expected, self._counts)
+            p_value = compare_counts(self._calibrated, self._counts)
             seen = tuple(count / self.window for count in self._counts)
             drifts = p_value < self._significance
-            self.drift = Drift(self.promised, seen, self.window, p_value) if drifts else None
+            self.drift = Drift(self.expected, seen, self.window, p_value) if drifts else None
             self._counts = [0] * len(self._counts)
             self._seen = 0
 

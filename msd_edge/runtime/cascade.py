@@ -66,7 +66,7 @@ class CascadeRunner:
         point: the name of the operating point, None with a rule of one's own.
         rule: the exit rule.
         watch: counts at which exits images leave; ``watch.drift`` says when that is no longer what calibration
-            promised. None with a rule of one's own, which promises nothing.
+            expected. None with a rule of one's own, of which nothing is expected.
     """
 
     def __init__(
@@ -232,6 +232,6 @@ def rule_of(variant: Variant, point: OperatingPoint) -> ExitRule:
         ConfigError: the numbers make no rule.
     """
     if variant.calibration is None:
-        raise BundleError(f"{variant.name} is not calibrated; run `msd-edge calibrate`.")
+        raise BundleError(f"{variant.name} is not calibrated; run `msd-edge calibrate BUNDLE`.")
     temperatures = tuple(entry.temperature for entry in variant.calibration.exits)
     return ExitRule(variant.calibration.rule, point.thresholds, temperatures)

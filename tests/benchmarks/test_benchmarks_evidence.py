@@ -89,6 +89,19 @@ def test_figures_are_those_of_the_benches(tmp_path: Path) -> None:
     assert draw_cascades(figures).count("\n") == 1 + points + len(figures.variants)
 
 
+def test_figures_with_an_older_name_are_read_and_written_with_the_new_one() -> None:
+    old = json.loads((DOCS / "evidence" / "rivals.json").read_text())
+    point = next(point for variant in old["variants"] for point in variant["points"])
+    assert "promised" in point
+    new = Figures.model_validate(old).model_dump(mode="json")
+    assert Figures.model_validate(new) == Figures.model_validate(old)
+    written = next(point for variant in new["variants"] for point in variant["points"])
+    assert written == {
+        **{key: value for key, value in point.items() if key != "promised"},
+        "expected": point["promised"],
+    }
+
+
 def test_a_point_is_held_against_the_line_between_single_networks() -> None:
     def alone(ms: float, accuracy: float) -> VariantFigures:
         exit_ = ExitFigures(index=1, accuracy=accuracy, ms=ms, macs=1)

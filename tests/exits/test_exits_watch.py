@@ -27,12 +27,12 @@ def test_an_exit_that_nobody_took_is_no_evidence() -> None:
     assert compare_counts([100], [10]) == 1.0
 
 
-def test_promised_shares_raise_no_alarm_and_others_do() -> None:
+def test_expected_shares_raise_no_alarm_and_others_do() -> None:
     rng = np.random.default_rng(0)
-    promised = (0.6, 0.3, 0.1)
-    watch = ShareWatch(promised, calibration_images=1000)
+    expected = (0.6, 0.3, 0.1)
+    watch = ShareWatch(expected, calibration_images=1000)
     alarms = 0
-    for exit_ in 1 + rng.choice(3, 200 * 200, p=promised):
+    for exit_ in 1 + rng.choice(3, 200 * 200, p=expected):
         watch.add(int(exit_))
         alarms += watch.drift is not None and watch.images % watch.window == 0
     assert alarms == 0
@@ -42,7 +42,7 @@ def test_promised_shares_raise_no_alarm_and_others_do() -> None:
     assert watch.drift.p_value < 1e-4
     assert "of the last 200 images" in str(watch.drift)
     assert "expected 60 / 30 / 10 %" in str(watch.drift)
-    for exit_ in 1 + rng.choice(3, 200, p=promised):
+    for exit_ in 1 + rng.choice(3, 200, p=expected):
         watch.add(int(exit_))
     assert watch.drift is None
 

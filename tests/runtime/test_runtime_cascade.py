@@ -276,7 +276,7 @@ def test_the_runner_notices_that_images_leave_elsewhere(bundle: Bundle) -> None:
         exits = [cascade.predict(IMAGES[0]).exit for _ in range(watch.window)]
         assert watch.images == watch.window
         # The same picture again and again is not what calibration saw, unless everything leaves at this exit anyway.
-        assert (watch.drift is None) == (watch.promised[exits[0] - 1] > 0.95)
+        assert (watch.drift is None) == (watch.expected[exits[0] - 1] > 0.95)
         if watch.drift is not None:
             assert watch.drift.seen[exits[0] - 1] == 1
     with CascadeRunner(bundle, rule=leaving_at(1)) as own:
