@@ -14,6 +14,7 @@ from msd_edge.benchmarks.proof import prove
 from msd_edge.benchmarks.turns import Contender, Images, take_turns
 from msd_edge.bundle.golden import read_golden
 from msd_edge.bundle.reader import Bundle
+from msd_edge.commands import suggest_command
 from msd_edge.errors import BundleError
 from msd_edge.exits.rules import ExitRule, always, never
 from msd_edge.runtime.cascade import rule_of
@@ -45,7 +46,8 @@ def measure(bundle: Bundle, job: Job, images: Images, on_step: Callable[[Step], 
     variant = bundle.variant(job.variant)
     calibration = variant.calibration
     if calibration is None:
-        raise BundleError(f"{bundle.path}: {variant.name} has no operating points; run `msd-edge calibrate`.")
+        following = suggest_command("calibrate", bundle.path)
+        raise BundleError(f"{bundle.path}: {variant.name} has no operating points; run `{following}`.")
     on_step(Step(total=len(images), text="loading"))
     count = len(variant.segments)
     temperatures = tuple(part.temperature for part in calibration.exits)

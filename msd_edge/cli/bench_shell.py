@@ -110,7 +110,7 @@ def bench_shell(
     if as_json:
         common.say_json(results.model_dump(mode="json"))
     else:
-        _say(results, target)
+        _say(results, target, bundle)
 
 
 def _time(
@@ -131,7 +131,7 @@ def _time(
     return timed
 
 
-def _say(results: "Results", target: Path) -> None:
+def _say(results: "Results", target: Path, bundle: Path | None) -> None:
     common.say()
     common.table(
         ["shell", "file", "median ms", "mean", "p95", "min", "max", "runs", "init ms", "first ms"],
@@ -153,4 +153,5 @@ def _say(results: "Results", target: Path) -> None:
     )
     for note in results.notes:
         common.say(f"note     {note}")
-    common.facts([("results", str(target)), ("next", suggest_command("calibrate", "--latency", target))])
+    named = [] if bundle is None else [bundle]
+    common.facts([("results", str(target)), ("next", suggest_command("calibrate", *named, "--latency", target))])

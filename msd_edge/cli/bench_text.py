@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msd_edge.cli import common
+from msd_edge.commands import suggest_command
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.devices import BenchDevice
@@ -75,7 +76,8 @@ def say_results(results: "Results", target: Path) -> None:
         from msd_edge.benchmarks.devices.phone import describe_condition
 
         common.facts([("before", describe_condition(about.before)), ("after", describe_condition(about.after))])
-    common.facts([("results", str(target)), ("next", "msd-edge report")])
+    named = [] if target.parent == Path("results") else [target]
+    common.facts([("results", str(target)), ("next", suggest_command("report", *named))])
 
 
 def _say_variant(variant: "VariantBench") -> None:

@@ -1,5 +1,7 @@
 """Measuring one variant, in this process."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,14 @@ def test_forced_exits_run_no_segment_beyond(tmp_path: Path) -> None:
             answers = [runner.predict(image) for image in IMAGES]
             assert {answer.exit for answer in answers} == {index}
             assert {len(answer.segment_ms) for answer in answers} == {index}
+
+
+def test_a_variant_that_is_not_calibrated_is_sent_to_calibrate_its_bundle(tmp_path: Path) -> None:
+    bundle = read_bundle(make_bundle(tmp_path / "two words", variants=("tflite-int8",), calibrated=False))
+    with pytest.raises(BundleError, match="tflite-int8 has no operating points") as raised:
+        run(bundle, "tflite-int8")
+    (told,) = re.findall("`(.*?)`", str(raised.value))
+    assert shlex.split(told) == ["msd-edge", "calibrate", str(tmp_path / "two words")]
 
 
 def test_more_time_gives_more_rounds_and_the_first_answers_stay(tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ def test_bundles_without_operating_points_are_calibrated_next(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("msd_edge.benchmarks.data.bundle_dataset", lambda bundle, data=None: make_dataset(24))
+    make_bundle(place / "c d", variants=("onnx-float32",))
+    assert run(["bench", "c d", "--out", "out 1/c.json", "--seconds", "0", "--images", "8"]) == 0
+    assert words_after("next", capsys.readouterr().out) == ["report", "out 1/c.json"]
     make_bundle(place / "a b", variants=("onnx-float32",), calibrated=False)
     assert run(["bench", "a b"]) == 2
     bundle = read_bundle(Path("a b"))
