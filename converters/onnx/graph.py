@@ -136,10 +136,12 @@ def renamed(model: ModelProto, name: Callable[[str], str]) -> ModelProto:
 def slice_model(model: ModelProto, name: str, inputs: dict[str, str], outputs: dict[str, str]) -> ModelProto:
     """Return the part of ``model`` that makes ``outputs`` from ``inputs``; both map its tensor names to new ones.
 
+    An input may be but another name (``Identity``) of a tensor made earlier, which is then not needed.
+
     Raises:
         ValueError: the outputs depend on a graph input that is not among ``inputs``.
     """
-    graph = model.graph
+    graph = _adopt(model, inputs).graph
     values = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
     nodes = reachable(graph, outputs, inputs)
     taken = {tensor for node in nodes for tensor in node.input}
@@ -163,6 +165,25 @@ def slice_model(model: ModelProto, name: str, inputs: dict[str, str], outputs: d
         [values[tensor] for tensor in values if tensor in inside],
     )
     return renamed(part, lambda tensor: new.get(tensor, tensor))
+
+
+def _adopt(model: ModelProto, inputs: Iterable[str]) -> ModelProto:
+    """Let nodes take ``inputs`` instead of the tensors that these are other names of."""
+    made = producers(model.graph)
+    adopted: dict[str, str] = {}
+    for tensor in inputs:
+        first = tensor
+        while first in made and made[first].op_type == "Identity":
+            first = made[first].input[0]
+        adopted.setdefault(first, tensor)
+    adopted = {first: tensor for first, tensor in adopted.items() if first != tensor}
+    if not adopted:
+        return model
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for first, tensor in adopted.items():
+        replace_input(copy.graph.node, first, tensor)
+    return copy
 
 
 def chain(segments: Sequence[ModelProto], name: str, *, every_exit: bool = False) -> ModelProto:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, helper
 
 from msd_edge.converters.onnx.calibrate import Range
 from msd_edge.converters.onnx.graph import constants, consumers, make_model, replace_input
@@ -64,6 +64,8 @@ def take_pixels(model: ModelProto, mean: NDArray[np.float32], inverse_std: NDArr
     if np.all(mean == mean[0]) and np.all(inverse_std == inverse_std[0]) and first in range(256):
         rest = [node for node in graph.node if node not in nodes]
         replace_input(rest, normalized, image.name)
+        if any(value.name == normalized for value in graph.output):  # it is handed on as it is
+            rest.append(helper.make_node("Identity", [image.name], [normalized], name=f"{normalized}.same"))
         ready = make_model(graph.name, rest, graph.input, graph.output, graph.initializer, graph.value_info)
         return PixelInput(ready, Scale(float(inverse_std[0]), int(first)))
     limits = Range(float((-mean * inverse_std).min()), float(((255 - mean) * inverse_std).max()))

@@ -48,7 +48,14 @@ def quantize(
         keep_float: names of nodes that stay in float; a seam beside them is uint8 all the same.
     """
     held = {name: _range_of(scale) for name, scale in inputs.items()}
-    inner = _quantize_inside(model, ranges | held, inputs, keep_float)
+    # What is only passed on is read behind the segment as before it.
+    held |= {
+        node.output[0]: held[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "Identity" and node.input[0] in held
+    }
+    ranges = ranges | held
+    inner = _quantize_inside(model, ranges, inputs, keep_float)
     nodes = list(inner.graph.node)
     extra: list[TensorProto] = []
     for value in inner.graph.input:
@@ -150,12 +157,16 @@ def _quantize_inside(
 
 
 def _open_input(nodes: list[NodeProto], name: str, scale: Scale) -> list[TensorProto]:
-    """Let the graph take integers: its QuantizeLinear goes, and who still wants floats gets a DequantizeLinear."""
+    """Let the graph take integers: its QuantizeLinear goes, and who still wants floats gets a DequantizeLinear.
+
+    So does an input that nobody takes, as the second of two that are the same map: the file says how it is read.
+    """
     for node in [node for node in nodes if node.op_type == QUANTIZE and node.input[0] == name]:
         nodes.remove(node)
         replace_input(nodes, node.output[0], name)
-    wanting = [node for node in nodes if name in node.input and node.op_type != DEQUANTIZE]
-    if not wanting:
+    users = [node for node in nodes if name in node.input]
+    wanting = [node for node in users if node.op_type != DEQUANTIZE]
+    if users and not wanting:
         return []
     opened, tensors = _convert(DEQUANTIZE, name, f"{name}.float", scale)
     replace_input(wanting, name, f"{name}.float")

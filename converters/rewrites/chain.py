@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from msd_edge.bundle.manifest import Precision, Target
+from msd_edge.errors import ExportError
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.segments import Segment, cut
 
@@ -15,6 +16,7 @@ from .equalize import equalize_concatenations
 from .fold import fold_batch_norms
 from .respell import Respelled, respell
 from .table import REWRITES, Rewrite, finds
+from .trace import record
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,30 @@ def spell(
         target: the file format.
         precision: of weights and activations.
         rewrites: the table.
+
+    Raises:
+        ExportError: a segment has no use for what the one before hands on.
     """
     inputs: tuple[Tensor, ...] = (torch.zeros(1, *image_shape),)
     wanted = finds(target, precision, rewrites)
     made = []
     for segment in segments:
+        _refuse_unused(segment, inputs)
         module = respell(segment, inputs, wanted)
         with torch.no_grad():
             outputs = segment(*inputs)
         made.append(SpelledSegment(segment, module, inputs, outputs))
         inputs = outputs[1:]
     return tuple(made)
+
+
+def _refuse_unused(segment: Segment, inputs: tuple[Tensor, ...]) -> None:
+    if len(inputs) == 1:
+        return
+    trace = record(segment, inputs)
+    for name, value in zip(segment.input_names, trace.inputs, strict=True):
+        if value not in trace.users:
+            raise ExportError(
+                f"segment {segment.index} has no use for {name}, which segment {segment.index - 1} hands on to it; "
+                f"let piece {segment.index - 1} of the trunk give what is needed behind it and no more."
+            )

@@ -57,10 +57,14 @@ class Call:
 class Trace:
     """All calls of one run, and who uses what.
 
-    ``users``: numbers of the calls that take a value, each once a use; the number of calls stands for the network's
-    output.
+    Attributes:
+        inputs: what the network was given.
+        calls: in order.
+        users: numbers of the calls that take a value, each once a use; the number of calls stands for the network's
+            output.
     """
 
+    inputs: tuple[Value, ...] = ()
     calls: list[Call] = field(default_factory=list)
     users: dict[Value, list[int]] = field(default_factory=dict)
 
@@ -75,10 +79,10 @@ class Trace:
 
 def record(module: nn.Module, inputs: Sequence[Tensor]) -> Trace:
     """Run a module once and return what it called; it must be in evaluation mode."""
-    recorder = _Recorder()
+    given = tuple(tensor.clone() for tensor in inputs)  # a network may change them in place
+    recorder = _Recorder(given)
     hooks = [hook for name, child in module.named_modules() for hook in recorder.follow(name, child)]
     try:
-        given = tuple(tensor.clone() for tensor in inputs)  # a network may change them in place
         with torch.no_grad(), recorder:
             outputs = module(*given)
     finally:
@@ -102,9 +106,9 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
 class _Recorder(TorchFunctionMode):
     """Writes every call down while the network runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
-        self.trace = Trace()
+        self.trace = Trace(tuple((OUTSIDE, id(tensor)) for tensor in inputs))
         self._modules = [""]
         # The version tells a tensor that was changed in place through a view of it: nobody made what it holds now.
         self._known: dict[int, tuple[Value, int]] = {}

@@ -1,6 +1,7 @@
-"""Takes a TRANSPOSE away where a mean follows it: the mean over other axes of the untransposed map is the same.
+"""Takes a TRANSPOSE away where what follows it can work on the untransposed map, and gives the same.
 
-The converter leaves one when an exit pools the very map that is handed on, and for ``x.mean((2, 3))``.
+The converter leaves one before a mean, when an exit pools the very map that is handed on and for ``x.mean((2, 3))``;
+and some around a concatenation of nothing but maps that a segment takes.
 """
 
 from typing import Any
@@ -12,10 +13,10 @@ from .flatbuffer import only_signature, operands, operator_type, text, values
 
 
 def fold_transposes(model: Any) -> None:
-    """Let every MEAN that takes a transposed tensor take the tensor itself, over the axes that meant the same.
+    """Let a MEAN of a transposed tensor be one of the tensor itself, and a CONCATENATION between two do without them.
 
-    Left alone: means that keep their axes or would come out in another order. The TRANSPOSE itself stays for whoever
-    else takes it, as dead code otherwise.
+    Left alone: means that keep their axes or would come out in another order, concatenations of which but a part is
+    transposed there and back. The TRANSPOSE itself stays for whoever else takes it, as dead code otherwise.
     """
     _, subgraph = only_signature(model)
     transposed = {
@@ -23,6 +24,11 @@ def fold_transposes(model: Any) -> None:
         for operator in subgraph.operators
         if operator_type(model, operator) == "TRANSPOSE"
     }
+    _fold_means(model, subgraph, transposed)
+    _fold_concatenations(model, subgraph, transposed)
+
+
+def _fold_means(model: Any, subgraph: Any, transposed: dict[int, Any]) -> None:
     for operator in subgraph.operators:
         if operator_type(model, operator) != "MEAN" or operator.builtinOptions.keepDims:
             continue
@@ -37,6 +43,31 @@ def fold_transposes(model: Any) -> None:
         left = np.delete(order, gone)
         if np.all(np.diff(left) > 0):
             operator.inputs = [before, _add_axes(model, subgraph, axes_index, order[gone])]
+
+
+def _fold_concatenations(model: Any, subgraph: Any, transposed: dict[int, Any]) -> None:
+    for operator in subgraph.operators:
+        if operator_type(model, operator) != "CONCATENATION":
+            continue
+        taken, (made,) = operands(operator.inputs), operands(operator.outputs)
+        orders = {_order(model, subgraph, transposed[index]) for index in taken if index in transposed}
+        users = [other for other in subgraph.operators if made in operands(other.inputs)]
+        if len(orders) != 1 or not all(index in transposed for index in taken) or len(users) != 1:
+            continue
+        if made in operands(subgraph.outputs):
+            continue
+        (there,) = orders
+        (back,) = (_order(model, subgraph, one) if operator_type(model, one) == "TRANSPOSE" else None for one in users)
+        if there is None or back is None or [there[axis] for axis in back] != sorted(there):
+            continue
+        operator.inputs = [operands(transposed[index].inputs)[0] for index in taken]
+        operator.builtinOptions.axis = there[operator.builtinOptions.axis]
+        operator.outputs, users[0].outputs = users[0].outputs, []  # and the TRANSPOSE back is dead
+
+
+def _order(model: Any, subgraph: Any, transpose: Any) -> tuple[int, ...] | None:
+    order = values(model, subgraph.tensors[operands(transpose.inputs)[1]])
+    return None if order is None else tuple(int(axis) for axis in order)
 
 
 def _add_axes(model: Any, subgraph: Any, like: int, axes: Any) -> int:
