@@ -337,6 +337,7 @@ def test_a_phone_without_the_app_is_timed_from_its_shell(
     out = capfd.readouterr().out
     assert "Timed from the shell, file by file: no accuracy, no cascade." in out
     path = Path("results/b-Pixel-8-shell.json")
+    assert out.splitlines()[-1] == f"next     msd-edge calibrate b --latency {path}"
     results = read_results(path)
     assert [(each.variant, each.file) for each in results.shell] == [("tflite-int8", f"segment-{k}") for k in (1, 2, 3)]
     assert results.circumstances is not None
