@@ -22,10 +22,10 @@ from msd_edge.models.branches import (
     parse_places,
     spread_places,
 )
-from msd_edge.models.cost import count_parameters, trace_cost
+from msd_edge.models.cost import count_needed_parameters, needed, recording
 from msd_edge.models.families import describe_arch
 from msd_edge.models.imported import describe_imported, is_imported
-from msd_edge.models.network import Branch, MultiExitNetwork, Normalize, Stack
+from msd_edge.models.network import Branch, MultiExitNetwork, Normalize, Stack, State, advance
 from msd_edge.models.pretrained import Weights, load_single
 from msd_edge.models.traced import trace_module
 from msd_edge.typed import Model
@@ -71,7 +71,7 @@ class ExitCost:
     Attributes:
         place: where it leaves.
         macs: multiply-accumulates, stand-alone.
-        chain_macs: with every branch passed before.
+        chain_macs: of all segments up to here, with every branch passed before.
         branch_macs: of its own branch.
         parameters: stand-alone.
         activations: values that convolutions and linear layers give, stand-alone.
@@ -260,30 +260,35 @@ def initialise(network: nn.Module) -> None:
 
 
 def measure_costs(network: MultiExitNetwork) -> tuple[ExitCost, ...]:
-    """Return what each exit costs, for one image of the network's size."""
+    """Return what each exit costs, for one image of the network's size.
+
+    Layers that an exit does not depend on are not in its file and do not count: what MSDNet's last layer before an exit
+    makes of finer scales, say, counts in the chain, where the next segment takes it, and not for the exit alone.
+    """
+    device = next(network.parameters()).device
     costs = []
-    shapes: tuple[tuple[int, ...], ...] = (network.image_shape,)
-    trunk_macs = trunk_values = passed = 0
-    modules: list[nn.Module] = []
-    for index, (piece, branch) in enumerate(zip(network.trunk, network.branches, strict=True), 1):
-        cost = trace_cost(piece, *shapes)
-        shapes = cost.shapes
-        trunk_macs += cost.macs
-        trunk_values += cost.activations
-        modules.append(piece)
-        own = trace_cost(branch, shapes[-1])
-        costs.append(
-            ExitCost(
-                place=network.places[index - 1],
-                macs=trunk_macs + own.macs,
-                chain_macs=trunk_macs + own.macs + passed,
-                branch_macs=own.macs,
-                parameters=count_parameters(*modules, branch),
-                activations=trunk_values + own.activations,
-                handed=0 if index == network.exits else sum(math.prod(shape) for shape in shapes),
+    given: list[Tensor] = []
+    with recording(network) as runs, torch.enable_grad():
+        state: State = (network.normalize(torch.zeros(1, *network.image_shape, device=device, requires_grad=True)),)
+        for index, (piece, branch) in enumerate(zip(network.trunk, network.branches, strict=True), 1):
+            state = advance(piece, state)
+            before = len(runs)
+            logits = branch(state[-1])
+            given.append(logits)
+            last = index == network.exits
+            alone = needed(runs, [logits])
+            chain = needed(runs, given if last else [*given, *state])
+            costs.append(
+                ExitCost(
+                    place=network.places[index - 1],
+                    macs=sum(run.macs for run in alone),
+                    chain_macs=sum(run.macs for run in chain),
+                    branch_macs=sum(run.macs for run in runs[before:]),
+                    parameters=count_needed_parameters([*network.trunk[:index], branch], runs, alone),
+                    activations=sum(run.values for run in alone),
+                    handed=0 if last else sum(math.prod(x.shape[1:]) for x in state),
+                )
             )
-        )
-        passed += own.macs
     return tuple(costs)
 
 

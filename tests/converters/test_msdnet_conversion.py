@@ -1,13 +1,16 @@
 """Several feature maps at a seam: the chain equals its stand-alone exits and its network, in both targets."""
 
+import itertools
+
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from msd_edge.converters.base import ConvertedVariant
 from msd_edge.converters.proof import open_chain, run_chain, run_file, to_logits
 from msd_edge.converters.variants import open_converter
-from msd_edge.models.build import NetworkConfig, build_network
+from msd_edge.models.build import NetworkConfig, build_network, measure_costs
 from msd_edge.runtime.open import open_session
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (24, 16, 20, 3), dtype=np.uint8)
@@ -64,3 +67,28 @@ def test_every_seam_holds_for_every_feature_map(target):
             turned = len(maps) if target == "onnx" and precision == "int8" else 0
             assert file.operators.get("TRANSPOSE", 0) + file.operators.get("Transpose", 0) == turned
             assert not casts & file.operators.keys()
+
+
+def count(data: bytes) -> tuple[int, int]:
+    """Multiply-accumulates of a float ONNX file, and its network's parameters, with a BatchNorm behind each layer."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data)).graph
+    size = {tensor.name: np.prod(tensor.dims, dtype=int) for tensor in graph.initializer}
+    first = {tensor.name: tensor.dims[0] for tensor in graph.initializer}
+    values = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
+    macs = parameters = 0
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            weight, bias = node.input[1:]
+            macs += size[weight] * np.prod(values[node.output[0]][2:], dtype=int)
+            parameters += size[weight] + first[bias] * (2 if node.op_type == "Conv" else 1)
+    return macs, parameters
+
+
+def test_costs_are_those_of_the_files():
+    network = small_msdnet()
+    variant = open_converter("onnx").prepare(network, lambda _: None).variant("float32", None)
+    costs = measure_costs(network)
+    assert [(cost.macs, cost.parameters) for cost in costs] == [count(file.data) for file in variant.exits]
+    chain = itertools.accumulate(count(file.data)[0] for file in variant.segments)
+    assert [cost.chain_macs for cost in costs] == list(chain)
+    assert costs[0].macs < costs[0].chain_macs  # finer scales are made for the next segment only

@@ -23,13 +23,19 @@ def test_a_small_one_counted_by_hand():
     """Two scales, one layer a block, no bottleneck, no transition."""
     _, network = build(2, (3, 8, 8), scales=2, base=1, step=1, channels=4, growth=2, bottleneck=False, reduction=1.0)
     first = 3 * 4 * 9 * 64 + 4 * 8 * 9 * 16  # image to scale 1, scale 1 to scale 2
-    layer_1 = 4 * 2 * 9 * 64 + 4 * 2 * 9 * 16 + 8 * 2 * 9 * 16  # scale 1; scale 2 from the finer one and from itself
+    fine_1 = 4 * 2 * 9 * 64  # the first layer's scale 1, which the second takes and the first classifier does not
+    coarse_1 = 4 * 2 * 9 * 16 + 8 * 2 * 9 * 16  # scale 2 from the finer one and from itself
     classifier_1 = (8 + 4) * 128 * 9 * 4 + 128 * 128 * 9 + 128 * 10
     layer_2 = 6 * 2 * 9 * 16 + 12 * 2 * 9 * 16  # the fine scale is dropped
     classifier_2 = (12 + 4) * 128 * 9 * 4 + 128 * 128 * 9 + 128 * 10
     costs = measure_costs(network)
-    assert costs[0].macs == first + layer_1 + classifier_1
-    assert costs[1].macs == first + layer_1 + layer_2 + classifier_2
+    assert costs[0].macs == first + coarse_1 + classifier_1
+    assert costs[0].chain_macs == first + fine_1 + coarse_1 + classifier_1
+    assert costs[1].macs == first + fine_1 + coarse_1 + layer_2 + classifier_2
+    assert costs[1].chain_macs == costs[1].macs + classifier_1
+    fine_parameters = 4 * 2 * 9 + 2 * 2  # with its normalization
+    together = sum(p.numel() for part in (network.trunk[0], network.branches[0]) for p in part.parameters())
+    assert costs[0].parameters == together - fine_parameters
     assert costs[0].handed == (4 + 2) * 64 + (8 + 4) * 16
 
 
