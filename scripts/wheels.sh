@@ -64,7 +64,8 @@ use() { # use VERSION PYTHON RESOLUTION: install the wheel alone, predict, then 
     msd-edge doctor > /dev/null
     code=0
     msd-edge > help.txt || code=$?  # releases of typer and click differ in this; ours must not
-    [ "$code" = 2 ] && grep -q '^Usage: msd-edge' help.txt
+    [ "$code" = 2 ]
+    grep -q '^Usage: msd-edge' help.txt
     msd-edge predict bundle small.png grey.jpg
     msd-edge predict bundle small.png --variant tflite-float32 --json > /dev/null
     refuse 2 "bundle: tflite-int8 has no operating point 'losless'; did you mean lossless?" predict bundle small.png --point losless
