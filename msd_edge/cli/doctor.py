@@ -203,11 +203,11 @@ def _examine(
     probe(network, config.image_shape)
     costs = measure_costs(network)
     if as_json:
-        common.say_json(to_json(network, costs))
+        common.say_json(to_json(network, costs, config))
         return
     common.facts([("network", f"{arch}, {len(costs)} exits, images {height}×{side}{' grey' if grey else ''}")])
     print_costs(costs)
-    warn_of(network, costs)
+    warn_of(network, costs, config)
 
 
 def find_packages() -> dict[str, str]:

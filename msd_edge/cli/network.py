@@ -11,7 +11,7 @@ from msd_edge.cli import common
 from msd_edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from msd_edge.models.build import ArchOption, ExitCost
+    from msd_edge.models.build import ArchOption, ExitCost, NetworkConfig
     from msd_edge.models.network import MultiExitNetwork
 
 ArchOptionOption = Annotated[
@@ -69,16 +69,16 @@ def print_costs(costs: "Sequence[ExitCost]") -> None:
     common.table(header, rows)
 
 
-def warn_of(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> None:
-    """Say what the int8 kernels will not take and which exits are too expensive."""
-    for text in find_notes(network, costs):
+def warn_of(network: "MultiExitNetwork", costs: "Sequence[ExitCost]", config: "NetworkConfig") -> None:
+    """Say what the int8 kernels will not take, which exits are too expensive, and which cost as much as a later one."""
+    for text in find_notes(network, costs, config):
         common.warn(text)
 
 
-def find_notes(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> list[str]:
+def find_notes(network: "MultiExitNetwork", costs: "Sequence[ExitCost]", config: "NetworkConfig") -> list[str]:
     """Return a sentence for everything that is worth knowing before training."""
     from msd_edge.converters.lint import find_untaken
-    from msd_edge.models.worth import EXPENSIVE, break_even
+    from msd_edge.models.worth import EXPENSIVE, break_even, find_no_cheaper, mend_places
 
     # MSDNet's places are called "block 2", and its classifiers are its own.
     own = costs[0].place.startswith("block ")
@@ -97,16 +97,24 @@ def find_notes(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> list
                 f"exit {index} at {costs[index - 1].place} is expensive: its branch pays only if more than "
                 f"{100 * share:.0f} % of the images that reach it leave there{advice}."
             )
+    no_cheaper = () if own else find_no_cheaper(costs)
+    places = mend_places(config, costs) if no_cheaper else ()
+    for index in no_cheaper if places else ():
+        here, following = costs[index - 1], costs[index]
+        notes.append(
+            f"exit {index} at {here.place} costs as much as exit {index + 1} at {following.place}, each alone; "
+            f"--exits-at {','.join(places)} spreads them."
+        )
     return notes
 
 
-def to_json(network: "MultiExitNetwork", costs: "Sequence[ExitCost]") -> dict[str, Any]:
+def to_json(network: "MultiExitNetwork", costs: "Sequence[ExitCost]", config: "NetworkConfig") -> dict[str, Any]:
     """Return costs and notes for machines."""
     from msd_edge.models.worth import break_even
 
     shares: list[float | None] = [*break_even(costs), None]
     exits = [{**vars(cost), "pays_from": share} for cost, share in zip(costs, shares, strict=True)]
-    return {"exits": exits, "notes": find_notes(network, costs)}
+    return {"exits": exits, "notes": find_notes(network, costs, config)}
 
 
 def read_arch_options(texts: Sequence[str]) -> "dict[str, ArchOption]":

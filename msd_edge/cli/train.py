@@ -244,7 +244,7 @@ def train(
     if not as_json:
         _describe(plan)
     if not plan.resumed:
-        warn_of(plan.network, plan.costs)
+        warn_of(plan.network, plan.costs, plan.info.config.network)
     if not dry_run:
         _run(plan, as_json=as_json)
     elif not as_json:

@@ -25,7 +25,7 @@ from msd_edge.models.branches import (
 from msd_edge.models.cost import count_needed_parameters, needed, recording
 from msd_edge.models.families import describe_arch
 from msd_edge.models.imported import describe_imported, is_imported
-from msd_edge.models.network import Branch, MultiExitNetwork, Normalize, Stack, State, advance
+from msd_edge.models.network import BackboneSpec, Branch, MultiExitNetwork, Normalize, Stack, State, advance
 from msd_edge.models.pretrained import Weights, load_single
 from msd_edge.models.traced import trace_module
 from msd_edge.typed import Model
@@ -189,6 +189,22 @@ def _check_settings(config: NetworkConfig) -> BranchMaker:
     if config.arch_options:
         raise ModelError(f"--arch-option {next(iter(config.arch_options))}: {config.arch} has no such setting.")
     return BranchMaker(config.branch, config.branch_interval, config.branch_width)
+
+
+def describe_backbone(config: NetworkConfig) -> BackboneSpec:
+    """Return the backbone of a network that is built from one; MSDNet is not.
+
+    Raises:
+        ModelError: it does not exist, or a setting is none of its own.
+    """
+    if is_imported(config.arch) and config.width is not None:
+        raise ModelError(f"--width: {config.arch} has its own widths.")
+    if config.arch_options:
+        raise ModelError(f"--arch-option {next(iter(config.arch_options))}: {config.arch} has no such setting.")
+    if is_imported(config.arch):
+        return describe_imported(config.arch, config.classes, config.image_shape).spec
+    channels, height, width = config.image_shape
+    return describe_arch(config.arch, config.width, channels, min(height, width))
 
 
 def _read_options(config: NetworkConfig) -> msdnet.MsdnetOptions:

@@ -167,3 +167,12 @@ def test_grey_images_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.startswith("network  resnet8, 3 exits, images 28×28 grey\n")
     assert "alone MACs  chain MACs  branch MACs" in out
+
+
+def test_an_exit_as_dear_as_the_next_is_named_with_the_places_that_mend_it(capsys: pytest.CaptureFixture[str]) -> None:
+    network = ("--arch", "mobilenetv1", "--width", "8", "--branch", "separable")
+    assert run(["doctor", *network]) == 0
+    told = "exit 1 at 1:1 costs as much as exit 2 at 3:2, each alone; --exits-at 2:1,3:2 spreads them."
+    assert told in capsys.readouterr().err
+    assert run(["doctor", *network, "--exits-at", "2:1,3:2"]) == 0
+    assert "costs as much as exit" not in capsys.readouterr().err
