@@ -47,15 +47,22 @@ def _each(variants: Sequence[VariantBench], tell: Callable[[VariantBench], Itera
 
 
 def _slower_integers(variants: Sequence[VariantBench]) -> Iterable[str]:
+    floats = {_way(variant): variant for variant in reversed(variants) if variant.precision == "float32"}
     for quantized in variants:
-        twins = [v for v in variants if v.target == quantized.target and v.precision == "float32"]
-        if quantized.precision != "int8" or not twins:
+        twin = floats.get(_way(quantized))
+        if quantized.precision != "int8" or twin is None:
             continue
-        pairs = list(zip(quantized.exits, twins[0].exits, strict=True))
+        pairs = list(zip(quantized.exits, twin.exits, strict=True))
         forms = [("as a chain", _ratios(pairs, "chain")), ("as a file of its own", _ratios(pairs, "alone"))]
         words = [f"{_at(slow)} {form} ({_span(slow)} times the median)" for form, slow in forms if slow]
         if words:
             yield f"{quantized.name} {', '.join(words)}"
+
+
+def _way(variant: VariantBench) -> tuple[object, ...]:
+    """Return how and where a variant ran, but for its precision: only what is equal in that is held against another."""
+    exits = tuple(each.index for each in variant.exits)
+    return variant.target, variant.runtime, variant.threads, variant.delegate, exits
 
 
 def _ratios(pairs: Sequence[tuple[ExitBench, ExitBench]], form: str) -> dict[int, float]:

@@ -171,6 +171,18 @@ def test_a_slower_integer_exit_is_flagged(measured: tuple[Results, Raw]) -> None
     assert write_notes([slow]) == ()
 
 
+def test_int8_is_held_against_floats_that_ran_the_same_way(measured: tuple[Results, Raw]) -> None:
+    integers = variant(measured, "int8", (2.0, 2.0, 2.0), delegate="cpu")
+    gpu = variant(measured, "float32", (1.0, 1.0, 1.0), delegate="gpu")
+    processor = variant(measured, "float32", (1.6, 3.0, 3.0), delegate="cpu")
+    fewer = processor.model_copy(update={"exits": processor.exits[:2]})
+    for order in ([integers, gpu, processor], [processor, fewer, gpu, integers]):
+        assert write_notes(order) == (
+            "int8 is slower than float32: tflite-int8 at exit 1 as a chain (1.25 times the median).",
+        )
+    assert write_notes([gpu, fewer, integers]) == ()
+
+
 def test_other_targets_are_not_compared(measured: tuple[Results, Raw]) -> None:
     floats = variant(measured, "float32", (1.0, 1.0, 1.0), target="onnx")
     assert write_notes([variant(measured, "int8", (9.0, 9.0, 9.0)), floats]) == ()
