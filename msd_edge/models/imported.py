@@ -18,7 +18,8 @@ from torch import nn
 
 from msd_edge.bundle.choices import suggest
 from msd_edge.errors import ModelError
-from msd_edge.models.traced import TracedBackbone, first_line, trace_module
+from msd_edge.models.traced import TracedBackbone, trace_module
+from msd_edge.models.tracer import first_line
 
 LIBRARIES = ("timm", "torchvision")
 

@@ -11,20 +11,18 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from msd_edge.errors import ModelError
 from msd_edge.models.network import BackboneSpec, BlockSpec, GlobalPool
+from msd_edge.models.tracer import first_line, keep_training, scope, trace
 
 Shape = tuple[int, ...]
 _FEWEST_BLOCKS = 2
 _PROBES = 2
 _STEM = "stem"
-_LAYERS = (nn.Linear, nn.Conv2d, nn.modules.batchnorm._BatchNorm)
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,8 @@ def trace_module(module: nn.Module, image_shape: tuple[int, int, int], name: str
     _refuse_statistics(module, name)
     example = torch.rand(_PROBES, *image_shape, generator=torch.Generator().manual_seed(0))
     _refuse_chance(module, example, name)
-    graph = _trace(module, name)
-    _keep_dropouts(graph, module)
+    graph = trace(module, name)
+    keep_training(graph, module, name)
     _refuse_repeats(graph, name)
     shapes = _propagate(graph, example, name)
     classifier = _find_classifier(graph, name)
@@ -122,51 +120,6 @@ def _refuse_chance(module: nn.Module, example: Tensor, name: str) -> None:
             )
 
 
-class _Tracer(fx.Tracer):
-    """Stops at torch's own layers, and at those that libraries derive from them."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Tell whether a module is one node of the graph."""
-        return isinstance(m, _LAYERS) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _trace(module: nn.Module, name: str) -> fx.GraphModule:
-    try:
-        return fx.GraphModule(module, _Tracer().trace(module))
-    except Exception as problem:  # noqa: BLE001  it is the user's code
-        where = next(iter(_untraceable(module)), "its forward")
-        raise ModelError(
-            f"{name}: {where} cannot be traced, since its forward branches on data or sizes "
-            f"({first_line(problem)}); write it without."
-        ) from None
-
-
-def _keep_dropouts(graph: fx.GraphModule, module: nn.Module) -> None:
-    """Turn ``F.dropout(x, p, self.training)`` into a module: traced in evaluation, training would lose it."""
-    nodes = list(graph.graph.nodes)
-    trained = list(_Tracer().trace(copy.deepcopy(module).train()).nodes)
-    if len(nodes) != len(trained):
-        return
-    for node, other in zip(nodes, trained, strict=True):
-        if node.target is not F.dropout or _argument(node, 2, "training", True) or node.op != "call_function":
-            continue
-        if not _argument(other, 2, "training", True):
-            continue
-        scope = _scope(node)
-        path = f"{scope}.{node.name}" if scope else node.name
-        graph.add_submodule(path, nn.Dropout(_argument(node, 1, "p", 0.5)))
-        with graph.graph.inserting_after(node):
-            module_node = graph.graph.call_module(path, (_argument(node, 0, "input", None),))
-        module_node.meta = dict(node.meta)
-        node.replace_all_uses_with(module_node)
-        graph.graph.erase_node(node)
-    graph.recompile()
-
-
-def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
-
-
 def _is_batch_size(node: fx.Node) -> bool:
     """Tell whether a node is the number of images, ``x.size(0)`` or ``x.shape[0]``, or on the way to it only."""
     if node.op == "call_method" and node.target == "size" and len(node.args) == 2:
@@ -179,17 +132,6 @@ def _is_batch_size(node: fx.Node) -> bool:
 def _is_size(node: fx.Node) -> bool:
     whole = node.op == "call_method" and node.target == "size" and len(node.args) == 1
     return whole or (node.target is getattr and bool(node.args[1] == "shape"))
-
-
-def _untraceable(module: nn.Module) -> Iterator[str]:
-    """Yield the innermost modules that cannot be traced by themselves."""
-    for path, part in reversed(list(module.named_modules())):
-        if not path or type(part).__module__.startswith("torch.nn") or isinstance(part, _LAYERS):
-            continue
-        try:
-            _Tracer().trace(part)
-        except Exception:  # noqa: BLE001  whatever it is, the part is named
-            yield path
 
 
 def _refuse_repeats(graph: fx.GraphModule, name: str) -> None:
@@ -248,13 +190,6 @@ def _find_classifier(graph: fx.GraphModule, name: str) -> fx.Node:
     return node
 
 
-def _scope(node: fx.Node) -> str:
-    """Return the name of the module whose forward made this node."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed(stack.values()))[0] if stack else ""
-    return str(node.target) if node.op == "call_module" else str(path)
-
-
 def _find_ends(
     module: nn.Module, nodes: Sequence[fx.Node], shapes: dict[fx.Node, Shape], classifier: fx.Node
 ) -> list[_End]:
@@ -264,7 +199,7 @@ def _find_ends(
     named = []
     first = len(nodes)
     for name in _find_blocks(module):
-        inside = [places[n] for n in nodes if _scope(n) == name or _scope(n).startswith(f"{name}.")]
+        inside = [places[n] for n in nodes if scope(n) == name or scope(n).startswith(f"{name}.")]
         if inside:
             named.append((max(inside), name))
             first = min(first, *inside)
@@ -396,9 +331,3 @@ def _head(head: nn.Module, width: int, channels: int) -> nn.Module:
 
 def _feature_width(features: int, width: int, channels: int) -> int:
     return features if channels == width else channels
-
-
-def first_line(problem: BaseException) -> str:
-    """Return the first line of what went wrong, without its full stop; where nothing is said, what kind it is."""
-    text = str(problem).strip() or type(problem).__name__
-    return text.splitlines()[0].rstrip(".")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from support.known_networks import FROM_TIMM, FROM_TORCHVISION
 from torch import nn
 
@@ -287,9 +288,89 @@ def test_a_functional_dropout_still_drops_in_training():
     assert not torch.equal(network(images)[1], network(images)[1])
 
 
+class Optional(Net):
+    """Further arguments choose what is computed; by default they choose nothing."""
+
+    def forward(self, x, mask=None, *more, scale=1.0, features=False, **options):
+        x = F.relu(self.conv(x))
+        if mask is not None:
+            x = x * mask
+        x = self.three(self.two(self.one(x)))
+        if features:
+            return x
+        if more or options:
+            raise ValueError("too much")
+        return self.fc(F.adaptive_avg_pool2d(x * scale if scale != 1 else x, 1).flatten(1))
+
+
+def test_further_arguments_of_a_forward_keep_their_defaults():
+    torch.manual_seed(0)
+    module = Optional().eval()
+    network = msd_edge.add_exits(module, ["one"], classes=7, image_shape=SHAPE)
+    images, found, whole = chained(network)
+    assert torch.equal(found[1], whole[1])
+    assert torch.equal(whole[1], module(network.normalize(images)))
+    assert type(module) is Optional
+
+
+class Deep(Net):
+    """Stochastic depth as a module, and dropout of channels as a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.depth = torchvision.ops.StochasticDepth(0.5, "row")
+
+    def forward(self, x):
+        x = self.one(F.relu(self.conv(x)))
+        x = self.two(x + self.depth(x))
+        return self.fc(F.adaptive_avg_pool2d(F.dropout2d(self.three(x), 0.4, self.training), 1).flatten(1))
+
+
+def test_stochastic_depth_and_functional_dropouts_are_kept_for_training():
+    torch.manual_seed(0)
+    network = msd_edge.add_exits(Deep(), ["two"], classes=7, image_shape=SHAPE, branch="pooled")
+    images, _, whole = chained(network)
+    assert all(torch.equal(a, b) for a, b in zip(whole, network(images), strict=True))
+    network.train()
+    assert [part.p for part in network.modules() if isinstance(part, torchvision.ops.StochasticDepth)] == [0.5]
+    assert [part.p for part in network.modules() if isinstance(part, nn.Dropout2d)] == [0.4]
+    assert not torch.equal(network(images)[1], network(images)[1])
+
+
+def test_a_librarys_stochastic_depth_is_kept():
+    config = config_of("torchvision:efficientnet_b0")
+    kept = [part.p for part in build_network(config).modules() if isinstance(part, torchvision.ops.StochasticDepth)]
+    assert max(kept) > 0.1
+
+
+class Skipping(Residual):
+    def forward(self, x):
+        return F.relu(torchvision.ops.stochastic_depth(self.norm(self.conv(x)), 0.2, "row", self.training))
+
+
+class Louder(Residual):
+    def forward(self, x):
+        return super().forward(x) * (2 if self.training else 1)
+
+
+class Normalizing(Residual):
+    def forward(self, x):
+        x = self.conv(x)
+        return F.batch_norm(x, self.norm.running_mean, self.norm.running_var, training=self.training)
+
+
+def holding(block):
+    net = Net()
+    net.one = block(8, 8)
+    return net
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: holding(Skipping), "Net: .* does something in training mode alone, which would be lost"),
+        (lambda: holding(Louder), "Net: one does something in training mode alone"),
+        (lambda: holding(Normalizing), "Net: one does something in training mode alone"),
         (Branching, "Branching: its forward cannot be traced, since its forward branches on data"),
         (doubtful, "Net: two gives other values when it runs again in evaluation mode"),
         (Alone, r"Alone: two\.norm is a batch normalization without running statistics"),
