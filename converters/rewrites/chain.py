@@ -16,7 +16,7 @@ from .equalize import equalize_concatenations
 from .fold import fold_batch_norms
 from .respell import Respelled, respell
 from .table import REWRITES, Rewrite, finds
-from .trace import record
+from .trace import record, record_network
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def cut_copy(network: MultiExitNetwork) -> tuple[Segment, ...]:
     copy computes the same.
     """
     own = copy.deepcopy(network).cpu().float().eval()
-    equalize_concatenations(own)
-    fold_batch_norms(own)
+    trace = record_network(own)
+    equalize_concatenations(own, trace)
+    fold_batch_norms(own, trace)
     return cut(own)
 
 

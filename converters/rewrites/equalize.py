@@ -17,7 +17,7 @@ from torch import Tensor
 from msd_edge.models.network import MultiExitNetwork
 
 from .batch_norm import bind_batch_norm
-from .trace import OUTSIDE, Call, Trace, Value, record, tensors_in
+from .trace import OUTSIDE, Call, Trace, Value, record_network, tensors_in
 
 # What gives the same factor back that it takes in, if that is positive.
 _PASSES = frozenset({"relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "dropout", "clone", "contiguous"})
@@ -36,16 +36,17 @@ class _Channel:
     beside: set[int] = field(default_factory=set)
 
 
-def equalize_concatenations(network: MultiExitNetwork) -> int:
+def equalize_concatenations(network: MultiExitNetwork, trace: Trace | None = None) -> int:
     """Move factors between layers and BatchNorms, in place, so that the network computes the same.
 
     Args:
         network: a copy to be converted, in evaluation mode.
+        trace: of the network, where there is one already; it stays right, since the same tensors get other values.
 
     Returns:
         How many channels were scaled.
     """
-    trace = record(network, (torch.zeros(1, *network.image_shape),))
+    trace = trace or record_network(network)
     if not any(_joins_channels(call) for call in trace.calls):
         return 0
     flow = _Flow(trace)

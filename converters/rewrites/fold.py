@@ -11,19 +11,20 @@ from torch import Tensor, nn
 from msd_edge.models.network import MultiExitNetwork
 
 from .batch_norm import bind_batch_norm, scale_and_shift
-from .trace import Call, Trace, record
+from .trace import Call, Trace, record_network
 
 
-def fold_batch_norms(network: MultiExitNetwork) -> int:
+def fold_batch_norms(network: MultiExitNetwork, trace: Trace | None = None) -> int:
     """Let convolutions compute what their batch normalizations would, in place; the network computes the same.
 
     Args:
         network: a copy to be converted, in evaluation mode.
+        trace: of the network, where there is one already.
 
     Returns:
         How many were folded.
     """
-    trace = record(network, (torch.zeros(1, *network.image_shape),))
+    trace = trace or record_network(network)
     modules = dict(network.named_modules())
     folded: set[nn.Module] = set()
     for call in trace.calls:

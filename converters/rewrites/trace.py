@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from msd_edge.models.network import MultiExitNetwork
+
 # A tensor by where it came from: (number of the call, place among its results). From outside: (-1, anything).
 Value = tuple[int, int]
 OUTSIDE = -1
@@ -90,6 +92,11 @@ def record(module: nn.Module, inputs: Sequence[Tensor]) -> Trace:
             hook.remove()
     recorder.end(outputs)
     return recorder.trace
+
+
+def record_network(network: MultiExitNetwork) -> Trace:
+    """Run a network on a black image and return what it called; it must be in evaluation mode."""
+    return record(network, (torch.zeros(1, *network.image_shape),))
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:

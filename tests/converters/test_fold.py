@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from msd_edge.converters.rewrites import cut_copy
+from msd_edge.converters.rewrites.equalize import equalize_concatenations
 from msd_edge.converters.rewrites.fold import fold_batch_norms
 from msd_edge.models.build import NetworkConfig, build_network
 from msd_edge.models.network import Branch, GlobalPool, MultiExitNetwork, Normalize
+from msd_edge.segments import cut
 
 SHAPE = (3, 16, 16)
 
@@ -177,3 +179,17 @@ def test_families_compute_the_same(arch: str, left: int | None) -> None:
     if left is not None:
         assert norms_in(network) == left
     torch.testing.assert_close(logits_of(network, given), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_one_run_tells_what_to_equalize_and_what_to_fold() -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        arch="densenet-bc-10-12", exits=2, classes=5, image_shape=(3, 32, 32), mean=(120.0,), std=(64.0,)
+    )  # fmt: skip
+    network = trained(build_network(config))
+    apart = copy.deepcopy(network)
+    assert equalize_concatenations(apart) > 0
+    assert fold_batch_norms(apart) > 0
+    for own, other in zip(cut_copy(network), cut(apart), strict=True):
+        assert own.state_dict().keys() == other.state_dict().keys()
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in own.state_dict().items())
