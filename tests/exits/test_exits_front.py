@@ -137,6 +137,17 @@ def test_an_early_exit_as_good_as_the_last_takes_nearly_all():
     assert [point.exit_shares[0] for point in named_points(front)] == [0.0, 1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("exits", [2, 3, 4])
+def test_where_all_leave_at_once_an_image_less_sure_than_all_of_them_goes_on(exits):
+    logits, labels = simulate(500, 0, margins=(5.0,))
+    each = (1.0,) * exits
+    evidence = gather("max-softmax", np.repeat(logits, exits, axis=1), labels, each, each, each)
+    for point in named_points(build_front(evidence)):
+        if point.name != "full":
+            assert point.exit_shares[0] == 1
+            assert point.thresholds[0] == evidence.ease[:, 0].min()
+
+
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("exits", [1, 2, 3, 4])
 def test_named_points(name, exits):
