@@ -112,7 +112,7 @@ def test_points_with_the_same_setting_share_a_row_and_a_report(place: Path, capf
     ]
     assert run(["report", "--markdown", "r.md"]) == 0
     assert "| fast (measured as lossless) |" in (place / "r.md").read_text(encoding="utf-8")
-    assert "measured as <bdi>lossless</bdi>" in (place / "report.html").read_text(encoding="utf-8")
+    assert "= <bdi>lossless</bdi>" in (place / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_dry_run_checks_and_writes_nothing(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
