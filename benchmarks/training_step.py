@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import torch
 
 from msd_edge.models.build import NetworkConfig, build_network
-from msd_edge.training.methods import LossConfig, Method, compute_loss
+from msd_edge.training.choices import Method
+from msd_edge.training.methods import LossConfig, compute_loss
 
 _BATCH = 128
 _SIDE = 32

@@ -4,11 +4,14 @@
     net = msd_edge.add_exits(module, ["layer1"], …)   # exits for a network of your own (needs torch)
     cascade = msd_edge.open_bundle("bundles/x")     # CascadeRunner: numpy and a runtime only
     answer = cascade.predict(image)                 # uint8 (H, W, C) -> label, probability, exit, ms per segment
+    answer = cascade.predict_file("photo.jpg")      # an image file of any size, read as training read its images
 
 All load late, so that ``import msd_edge`` costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
+
+from msd_edge.installed import require
 
 __version__ = "0.1.0"
 
@@ -26,10 +29,12 @@ def __getattr__(name: str) -> Any:
 
         return open_bundle
     if name == "load":
+        require("loading a run", "torch", "safetensors", extra="train")
         from msd_edge.training.run import load_network
 
         return load_network
     if name == "add_exits":
+        require("adding exits", "torch", extra="train")
         from msd_edge.models.build import add_exits
 
         return add_exits

@@ -24,6 +24,15 @@ def test_a_path_is_no_option() -> None:
     assert suggest_command("train", "--resume", Path("-x y")) == "msd-edge train --resume './-x y'"
 
 
+def test_what_is_there_already_is_replaced(tmp_path: Path) -> None:
+    page, folder = tmp_path / "report.html", tmp_path / "bundle"
+    assert suggest_command("report", writes=[page, folder]) == "msd-edge report"
+    folder.mkdir()
+    assert suggest_command("report", "--bundle", Path("a b"), writes=[page, folder]) == (
+        "msd-edge report --bundle 'a b' --overwrite"
+    )
+
+
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
 def test_every_word_comes_back(words: list[str]) -> None:
     assert shlex.split(suggest_command("eval", *words)) == ["msd-edge", "eval", *words]

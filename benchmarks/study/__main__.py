@@ -11,7 +11,8 @@ from msd_edge.cli import common
 from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError
 from msd_edge.files import write_text
 from msd_edge.processors import usable_processors
-from msd_edge.training.config import ComputeConfig, Precision
+from msd_edge.training.choices import Precision
+from msd_edge.training.config import ComputeConfig
 from msd_edge.training.distributed import read_place
 
 from .cells import Running, Step, cells_of, read_result

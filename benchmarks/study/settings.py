@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError
 
 from msd_edge.bundle.reader import explain
 from msd_edge.errors import ConfigError
-from msd_edge.models.branches import BranchKind
 from msd_edge.models.build import ArchOption
+from msd_edge.models.choices import BranchKind
 from msd_edge.training.config import OptimConfig
 from msd_edge.training.methods import LossConfig
 from msd_edge.typed import Model

@@ -138,7 +138,7 @@ def _bench(
 
     chosen = common.newest_bundle() if bundle is None else bundle
     opened = read_bundle(chosen)
-    target = Path("results") / f"{chosen.resolve().name}-{where.name}.json" if out is None else out
+    target = common.bench_target(chosen, where.name) if out is None else out
     check_path(target)
     if not dry_run:
         refuse_existing(target, overwrite=overwrite)
@@ -175,7 +175,7 @@ def _bench(
     if json:
         common.say_json(results.model_dump(mode="json"))
     else:
-        say_results(results, target)
+        say_results(results, target, chosen, plan.notes)
 
 
 def _phone_options(

@@ -1,5 +1,6 @@
 """What ``msd-edge bench`` prints."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ def plan_json(plan: "Plan", options: "BenchOptions") -> dict[str, object]:
     }
 
 
-def say_results(results: "Results", target: Path) -> None:
-    """Print the figures of every variant, notes, and what comes next."""
+def say_results(results: "Results", target: Path, bundle: Path, told: Sequence[str] = ()) -> None:
+    """Print the figures of every variant, notes but for those told already, and what comes next."""
     for variant in results.variants:
         common.say()
         _say_variant(variant)
@@ -70,14 +71,18 @@ def say_results(results: "Results", target: Path) -> None:
         f"inference and decision. {results.warmup} images warm up, nothing is clipped."
     )
     for note in results.notes:
-        common.say(f"note     {note}")
+        if note not in told:
+            common.say(f"note     {note}")
     about = results.circumstances
     if about is not None:
         from msd_edge.benchmarks.devices.phone import describe_condition
 
         common.facts([("before", describe_condition(about.before)), ("after", describe_condition(about.after))])
     named = [] if target.parent == Path("results") else [target]
-    common.facts([("results", str(target)), ("next", suggest_command("report", *named))])
+    # A report looks for the bundle under bundles/ only.
+    where: list[str | Path] = [] if bundle.resolve().parent == Path("bundles").resolve() else ["--bundle", bundle]
+    following = suggest_command("report", *named, *where, writes=[Path("report.html")])
+    common.facts([("results", str(target)), ("next", following)])
 
 
 def _say_variant(variant: "VariantBench") -> None:

@@ -7,7 +7,6 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
-from msd_edge.commands import suggest_command
 from msd_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def calibrate(
     for note in outcome.notes:
         common.warn(note)
     common.say()
-    common.facts([("next", suggest_command("bench", *([] if bundle is None else [bundle])))])
+    common.facts([("next", common.suggest_bench(path, "cpu", *([] if bundle is None else [bundle])))])
 
 
 def read_share(value: float) -> float:

@@ -5,10 +5,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,8 @@ from msd_edge.bundle.choices import closest, suggest
 from msd_edge.cli.helping import WIDEST, PlainCommand
 from msd_edge.cli.presets import PRESETS
 from msd_edge.cli.usage import UsageProblem, explain_usage
-from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError, RuntimeUnavailable
+from msd_edge.commands import suggest_command
+from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError
 from msd_edge.training.distributed import ALONE, World
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ def warn(text: str) -> None:
     """Print a note to standard error, where it does not disturb a pipe."""
     if not state.quiet:
         sys.stderr.write(f"msd-edge: note: {plain(text)}\n")
+
+
+def complain(text: str) -> None:
+    """Print what went wrong to standard error, where work goes on with the rest."""
+    if not state.quiet:
+        sys.stderr.write(f"msd-edge: {plain(' '.join(text.split()))}\n")
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> None:
@@ -220,6 +226,27 @@ def newest_run() -> Path:
     return newest(Path("runs"), "run.json", "run", "msd-edge train")
 
 
+def bench_target(bundle: Path, device: str) -> Path:
+    """Return where ``bench`` writes its results unless ``--out`` says otherwise; ``device``: its name."""
+    return Path("results") / f"{bundle.resolve().name}-{device}.json"
+
+
+def suggest_bench(bundle: Path, device: str, *words: str | Path) -> str:
+    """Return a command line of ``bench`` with these words, which measures a bundle on the device of this name."""
+    target = bench_target(bundle, device)
+    return suggest_command("bench", *words, writes=[target, target.with_suffix(".raw.json")])
+
+
+def suggest_export(run: Path, *words: str | Path, kept: Sequence[str] = ()) -> str:
+    """Return a command line of ``export`` with these words, for a run and the exits that are kept, if not all."""
+    return suggest_command("export", *words, writes=[export_target(run, kept)])
+
+
+def export_target(run: Path, kept: Sequence[str] = ()) -> Path:
+    """Return where ``export`` writes unless ``--out`` says otherwise; ``kept``: numbers of exits, if not all."""
+    return Path("bundles") / "-".join([run.resolve().name, *(["exits", *kept] if kept else [])])
+
+
 def tell_choice(taken: Path, named: Path | None) -> str:
     """Return a run's or bundle's path as it is told: where nobody named it, as the newest, and of how many.
 
@@ -312,22 +339,6 @@ def choose(name: str, value: str, known: Iterable[str]) -> str:
     if value not in names:
         raise ConfigError(f"{name} {value}: no such choice{closest(value, names)}.")
     return value
-
-
-def require(what: str, *packages: str, extra: str) -> None:
-    """Raise unless packages are installed; nothing is imported.
-
-    Args:
-        what: the work that needs them, for the message.
-        packages: import names.
-        extra: of this project, that brings them.
-
-    Raises:
-        RuntimeUnavailable: one is missing.
-    """
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise RuntimeUnavailable(f"{what} needs {' and '.join(missing)}: pip install 'msd-edge[{extra}]'.")
 
 
 def choose_variant(bundle: "Bundle", name: str | None, runtime: str | None = None) -> str:

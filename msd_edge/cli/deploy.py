@@ -7,7 +7,6 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import JsonOption, VerboseOption
-from msd_edge.commands import suggest_command
 from msd_edge.errors import ConfigError
 
 EXAMPLES = """Bring a bundle into the demo app on a phone; the app needs no rebuild.
@@ -77,5 +76,5 @@ def deploy(
     ):
         if names:
             common.say(f"note     {why} {', '.join(names)}.")
-    following = suggest_command("bench", chosen, "--device", device)
+    following = common.suggest_bench(chosen, folder_name(found.model or found.serial), chosen, "--device", device)
     common.facts([("there", f"{folder}, all files compared"), ("next", following)])

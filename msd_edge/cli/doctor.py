@@ -26,11 +26,12 @@ from msd_edge.cli.network import (
     to_json,
     warn_of,
 )
+from msd_edge.installed import require
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.environment import Cores, Processor
-    from msd_edge.models.branches import BranchKind
     from msd_edge.models.build import ArchOption
+    from msd_edge.models.choices import BranchKind
 
 EXAMPLES = """Show what runs on this machine, what is missing and the command that mends it.
 
@@ -179,9 +180,9 @@ def _examine(
     grey: bool,
     as_json: bool,
 ) -> None:
-    common.require("looking at a network", "torch", extra="train")
-    from msd_edge.models.branches import BranchKind
+    require("looking at a network", "torch", extra="train")
     from msd_edge.models.build import NetworkConfig, build_network, measure_costs, probe
+    from msd_edge.models.choices import BranchKind
 
     common.choose("--branch", branch, get_args(BranchKind))
     height, side = common.read_size(image_size)

@@ -9,6 +9,7 @@ from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
 from msd_edge.cli.together import together
 from msd_edge.errors import ConfigError
+from msd_edge.installed import require
 
 if TYPE_CHECKING:
     from msd_edge.data.dataset import Dataset, ImageSet
@@ -50,7 +51,7 @@ def evaluate(
     if kind == "run":
         if variant is not None:
             raise ConfigError(f"{where}: --variant is for bundles, this is a run.")
-        common.require("evaluating a run", "torch", "safetensors", extra="train")
+        require("evaluating a run", "torch", "safetensors", extra="train")
         name, correct, size = _evaluate_run(where, split, threads, data)
     else:
         name, correct, size = _evaluate_bundle(where, split, variant, threads or 1, data)

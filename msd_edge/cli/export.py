@@ -11,6 +11,7 @@ from msd_edge.cli.common import ConfigOption, JsonOption, OverwriteOption, Verbo
 from msd_edge.commands import suggest_command
 from msd_edge.errors import ConfigError
 from msd_edge.files import refuse_existing
+from msd_edge.installed import require
 
 if TYPE_CHECKING:
     from msd_edge.bundle.manifest import Manifest, Precision, TensorSpec, Variant
@@ -88,7 +89,11 @@ def export(
             raise ConfigError(f"{path}: this is a bundle already; export takes a run.")
         _copy_only(path, android_assets, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
         return
-    common.require("export", "torch", "safetensors", extra="export")
+    require("export", "torch", "safetensors", extra="export")
+    # Before torch is imported, which takes seconds.
+    targets, kept = parse_targets(target or ["tflite", "onnx"]), _read_exits(keep_exits)
+    bundle = out or common.export_target(path, [str(index) for index in kept])
+    refuse_existing(bundle, overwrite=overwrite, marker=MANIFEST)
     from msd_edge.converters.export import ExportOptions, plan_variants
     from msd_edge.segments import check_kept
     from msd_edge.training.run import RunFolder
@@ -96,15 +101,13 @@ def export(
     precisions: list[Precision] = ["float32"]
     precisions += ["float16"] if float16 else []
     precisions += ["int8"] if int8 or not (float16 or float32) else []
-    kept = _read_exits(keep_exits)
     info = RunFolder(path).read_info()
     if kept:
         check_kept(kept, len(info.places))
-    name = path.resolve().name + (f"-exits-{'-'.join(map(str, kept))}" if kept else "")
     options = ExportOptions(
-        targets=parse_targets(target or ["tflite", "onnx"]),
+        targets=targets,
         precisions=tuple(precisions),
-        out=out or Path("bundles") / name,
+        out=bundle,
         overwrite=overwrite,
         max_drop=max_drop,
         fallback=fallback,
@@ -114,7 +117,6 @@ def export(
         keep_exits=kept,
     )
     pairs = plan_variants(options)
-    refuse_existing(options.out, overwrite=overwrite, marker=MANIFEST)
     assets = None if android_assets is None else _assets_target(options.out, android_assets, overwrite=overwrite)
     names = [f"{target}-{precision}" for target, precision in pairs]
     if not as_json:

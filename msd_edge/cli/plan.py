@@ -7,7 +7,6 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
-from msd_edge.commands import suggest_command
 
 if TYPE_CHECKING:
     from msd_edge.benchmarks.plan import PlanOutcome
@@ -126,7 +125,7 @@ def export_words(source: "Source", best: "Subset") -> str:
     names = dict(enumerate(before.split(","), 1)) if before != "all" else {}
     kept = ",".join(names.get(index, str(index)) for index in best.exits)
     run = Path("runs") / source.run
-    return suggest_command("export", run if run.is_dir() else "RUN", "--keep-exits", kept)
+    return common.suggest_export(run, run if run.is_dir() else "RUN", "--keep-exits", kept, kept=kept.split(","))
 
 
 def _row(one: "Subset", note: str) -> list[str]:

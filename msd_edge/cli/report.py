@@ -26,6 +26,9 @@ Examples:
   msd-edge report --markdown report.md --csv report.csv --overwrite
 """
 
+# What of the page stands in a bundle's manifest only.
+_LACKS = "Without it the page has no parity, operators, accuracy at export, seams, temperatures or where the exits are."
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
@@ -93,7 +96,7 @@ def _say_sources(sources: list["Source"], *, newest: bool) -> None:
         common.facts(
             [
                 ("results", f"{source.path}{' (newest)' if newest else ''} · {found.device.name} · {found.data}"),
-                ("bundle", str(source.bundle.path) if source.bundle is not None else source.missing),
+                ("bundle", str(source.bundle.path) if source.bundle is not None else f"{source.missing} {_LACKS}"),
             ]
         )
 

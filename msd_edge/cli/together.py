@@ -6,6 +6,7 @@ from typing import Any
 
 from msd_edge.cli import common
 from msd_edge.errors import ConfigError, Interrupted
+from msd_edge.installed import require
 from msd_edge.training.distributed import World, join, read_place
 
 # What may be given otherwise on another host.
@@ -18,7 +19,7 @@ def together(verb: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(verb)
     def run(**options: Any) -> None:
         if read_place().size > 1:
-            common.require("work in several processes", "torch", extra="train")
+            require("work in several processes", "torch", extra="train")
         with join() as world:
             common.state.world = world
             try:

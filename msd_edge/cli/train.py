@@ -22,12 +22,14 @@ from msd_edge.cli.network import (
 )
 from msd_edge.cli.together import together
 from msd_edge.commands import suggest_command
-from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError, PeerLost
+from msd_edge.errors import CheckpointError, ConfigError, Interrupted, MsdEdgeError, PeerLost
+from msd_edge.files import read_json
+from msd_edge.installed import require
 
 if TYPE_CHECKING:
-    from msd_edge.models.branches import BranchKind
-    from msd_edge.training.config import Precision, RunInfo, Schedule
-    from msd_edge.training.methods import Method
+    from msd_edge.models.choices import BranchKind
+    from msd_edge.training.choices import Method, Precision, Schedule
+    from msd_edge.training.config import RunInfo
     from msd_edge.training.setup import Plan
     from msd_edge.training.trainer import EpochReport
 
@@ -153,26 +155,30 @@ def train(
 
         common.say("\n".join(outline()))
         return
-    common.require("training", "torch", "safetensors", extra="train")
+    require("training", "torch", "safetensors", extra="train")
+    given, world = _explicit(context), common.state.world
+    # Before torch is imported, which takes seconds.
+    if resume:
+        _check_resume(given, run, out, config)
+        path = Path(world.share(lambda: str(run or out or common.newest_run())))
+        _check_run(path)
+    else:
+        _check_choices(given, run, branch, method, schedule, precision, compute)
     from msd_edge.data.config import DataConfig
+    from msd_edge.models.archs import check_arch
     from msd_edge.training import setup
     from msd_edge.training.config import ComputeConfig, OptimConfig
     from msd_edge.training.methods import LossConfig
     from msd_edge.training.run import RunFolder
 
-    given, world = _explicit(context), common.state.world
     if resume:
-        _check_resume(given, run, out, config)
-        path = Path(world.share(lambda: str(run or out or common.newest_run())))
         where = common.resolve_source(data) if "data" in given else None
         device = compute if "compute" in given else None
         plan = setup.plan_resume(
             RunFolder(path), epochs=epochs, qat_epochs=qat_epochs, device=device, data=where, world=world
         )
     else:
-        if run is not None:
-            raise ConfigError(f"{run}: a run is named with --resume only; --out says where a new one goes.")
-        _check_choices(given, arch, branch, method, schedule, precision, compute)
+        check_arch(arch)
         if method == "single" and exits > 1:
             if equilibrium:
                 raise ConfigError("--equilibrium weighs what exits send into one trunk; --method single has no such.")
@@ -302,21 +308,20 @@ def _going_on(plan: "Plan", epoch: int) -> str:
 
 
 def _check_choices(
-    given: set[str], arch: str, branch: str, method: str, schedule: str, precision: str, compute: str
+    given: set[str], run: Path | None, branch: str, method: str, schedule: str, precision: str, compute: str
 ) -> None:
     from typing import get_args
 
-    from msd_edge.models.archs import check_arch
-    from msd_edge.models.branches import BranchKind
-    from msd_edge.training.config import Precision, Schedule
-    from msd_edge.training.methods import METHODS
+    from msd_edge.models.choices import BranchKind
+    from msd_edge.training.choices import METHODS, Precision, Schedule
 
+    if run is not None:
+        raise ConfigError(f"{run}: a run is named with --resume only; --out says where a new one goes.")
     common.choose("--branch", branch, get_args(BranchKind))
     common.choose("--method", method, METHODS)
     common.choose("--schedule", schedule, get_args(Schedule))
     common.choose("--precision", precision, get_args(Precision))
     common.choose("--compute", compute, ("auto", "cpu", "cuda"))
-    check_arch(arch)
     if {"exits", "exits_at"} <= given:
         raise ConfigError("--exits and --exits-at both say how many exits there are; give one of them.")
 
@@ -332,6 +337,12 @@ def _check_resume(given: set[str], run: Path | None, out: Path | None, config: P
     if other:
         names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in other)
         raise ConfigError(f"--resume goes on with the run's own settings; it does not take {names}.")
+
+
+def _check_run(path: Path) -> None:
+    """Raise where a folder is no run; what its configuration says is checked later."""
+    if not path.is_file():
+        read_json(path / "run.json", what="run", error=CheckpointError)
 
 
 def _read_pixels(option: str, text: str | None) -> tuple[float, ...] | None:
@@ -427,7 +438,7 @@ def _print_end(plan: "Plan", best: int) -> None:
     found = "".join(f" · exit {k} {100 * a:.2f} %" for row in rows for k, a in enumerate(row["accuracy"], 1))
     named = [] if plan.folder.path.parent == Path("runs") else [plan.folder.path]
     single = plan.info.config.loss.method == "single"
-    onward = suggest_command("export", *named, "--int8", "--target", "tflite", "--target", "onnx")
+    onward = common.suggest_export(plan.folder.path, *named, "--int8", "--target", "tflite", "--target", "onnx")
     following = suggest_command("eval", *named) if single else onward
     common.say()
     common.facts([("best", f"epoch {best}{found} on the calibration split"), ("next", following)])

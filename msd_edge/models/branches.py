@@ -4,18 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from torch import nn
 
 from msd_edge.bundle.choices import suggest
 from msd_edge.errors import ModelError
 from msd_edge.models.blocks import separable_pair
+from msd_edge.models.choices import BranchKind
 from msd_edge.models.cost import Shape, trace_cost
 from msd_edge.models.network import BackboneSpec, BlockSpec, Branch, GlobalPool, MultiExitNetwork, Normalize
-
-BranchKind = Literal["sampled", "separable", "pooled"]
-
 
 _WIDTH_STEP = 8
 _SHARE = re.compile(r"0?\.\d+")

@@ -15,13 +15,13 @@ from msd_edge.errors import ModelError
 from msd_edge.models import msdnet
 from msd_edge.models.archs import check_arch
 from msd_edge.models.branches import (
-    BranchKind,
     BranchMaker,
     augment_backbone,
     check_places,
     parse_places,
     spread_places,
 )
+from msd_edge.models.choices import BranchKind
 from msd_edge.models.cost import count_needed_parameters, needed, recording
 from msd_edge.models.families import describe_arch
 from msd_edge.models.imported import describe_imported, is_imported

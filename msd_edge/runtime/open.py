@@ -112,7 +112,7 @@ def open_session(
         BundleError: the content is no file that the runtime can load.
     """
     if threads < 1:
-        raise ConfigError(f"--threads {threads}: at least 1 is needed.")
+        raise ConfigError(f"{threads} threads: at least 1 is needed.")
     name = choose_runtime(target, runtime)
     try:
         if name == "onnxruntime":

@@ -7,12 +7,11 @@ from pydantic import Field
 from msd_edge.bundle.manifest import Sha256
 from msd_edge.data.config import DataConfig
 from msd_edge.models.build import NetworkConfig
+from msd_edge.training.choices import Precision, Schedule
 from msd_edge.training.methods import LossConfig
 from msd_edge.typed import Model
 
 SCHEMA_VERSION = 1
-Precision = Literal["auto", "fp32", "bf16"]
-Schedule = Literal["one-cycle", "cosine"]
 
 
 class OptimConfig(Model):

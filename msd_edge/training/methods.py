@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from msd_edge.training import losses
+from msd_edge.training.choices import Method
 from msd_edge.typed import Model
 
-Method = Literal["msd", "msd-better", "joint", "last-teacher", "annealed", "ensemble", "single"]
-METHODS: tuple[Method, ...] = get_args(Method)
 # Those with a feature term.
 FEATURE_METHODS: tuple[Method, ...] = ("msd", "msd-better", "last-teacher")
 

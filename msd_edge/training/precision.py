@@ -7,7 +7,7 @@ from statistics import median
 import torch
 
 from msd_edge.errors import ConfigError
-from msd_edge.training.config import Precision
+from msd_edge.training.choices import Precision
 from msd_edge.training.distributed import ALONE, World
 
 # On a GPU a small network's step, timed as it is, is its launches: alike in both formats. Replayed from a recording it

@@ -2,7 +2,7 @@
 
 import math
 
-from msd_edge.training.config import Schedule
+from msd_edge.training.choices import Schedule
 
 
 def fine_tuning_rate(peak: float, step: int, steps: int) -> float:

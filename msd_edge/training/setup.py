@@ -18,7 +18,7 @@ from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError, ModelError
 from msd_edge.locks import LOCK, check_free
-from msd_edge.models.branches import BranchKind
+from msd_edge.models.choices import BranchKind
 from msd_edge.models.build import (
     ArchOption,
     ExitCost,

@@ -63,6 +63,11 @@ def test_the_bundle_that_was_named_is_named_in_what_comes_next(here, capsys):
     here.rename(here.parent / "two words")
     assert cli.run(["calibrate", "bundles/two words"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "next     msd-edge bench 'bundles/two words'"
+    results = here.parent.parent / "results"
+    results.mkdir()
+    (results / "two words-cpu.raw.json").write_text("{}")
+    assert cli.run(["calibrate", "bundles/two words"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "next     msd-edge bench 'bundles/two words' --overwrite"
 
 
 def test_where_there_is_a_choice_it_says_of_how_many_it_took_the_newest(here, capsys):

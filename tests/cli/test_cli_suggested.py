@@ -92,7 +92,15 @@ def test_bundles_without_operating_points_are_calibrated_next(
     monkeypatch.setattr("msd_edge.benchmarks.data.bundle_dataset", lambda bundle, data=None: make_dataset(24))
     make_bundle(place / "c d", variants=("onnx-float32",))
     assert run(["bench", "c d", "--out", "out 1/c.json", "--seconds", "0", "--images", "8"]) == 0
-    assert words_after("next", capsys.readouterr().out) == ["report", "out 1/c.json"]
+    words = words_after("next", capsys.readouterr().out)
+    assert words == ["report", "out 1/c.json", "--bundle", "c d"]
+    assert run(words) == 0
+    assert "\nbundle   c d\n" in capsys.readouterr().out
+    # The page is there now: what is suggested a second time replaces it.
+    assert run(["bench", "c d", "--out", "out 1/c.json", "--seconds", "0", "--images", "8", "--overwrite"]) == 0
+    words = words_after("next", capsys.readouterr().out)
+    assert words == ["report", "out 1/c.json", "--bundle", "c d", "--overwrite"]
+    assert run(words) == 0
     make_bundle(place / "a b", variants=("onnx-float32",), calibrated=False)
     assert run(["bench", "a b"]) == 2
     bundle = read_bundle(Path("a b"))

@@ -25,8 +25,9 @@ from msd_edge.data.config import DataConfig
 from msd_edge.files import parse_json, write_json
 from msd_edge.models.build import NetworkConfig, build_network
 from msd_edge.segments import cut, keep_exits, standalone
+from msd_edge.training.choices import METHODS
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, TrainConfig
-from msd_edge.training.methods import METHODS, LossConfig
+from msd_edge.training.methods import LossConfig
 from msd_edge.training.run import RunFolder
 
 QUICK = settings(

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from msd_edge.errors import ModelError
-from msd_edge.models.branches import BranchKind, Place, all_places, sample_branch
+from msd_edge.models.branches import Place, all_places, sample_branch
 from msd_edge.models.build import NetworkConfig, build_network, probe
+from msd_edge.models.choices import BranchKind
 from msd_edge.models.families import FAMILIES, describe_arch, has_arch, list_archs
 from msd_edge.models.families.densenet import _shrinking
 from msd_edge.models.families.parts import (

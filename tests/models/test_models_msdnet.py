@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from msd_edge.errors import ModelError
 from msd_edge.models.build import NetworkConfig, SeparateExits, build_network, measure_costs
 from msd_edge.segments import cut, standalone
-from msd_edge.training.methods import METHODS, LossConfig, compute_loss
+from msd_edge.training.choices import METHODS
+from msd_edge.training.methods import LossConfig, compute_loss
 
 
 def build(exits=3, shape=(3, 32, 32), **options):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from msd_edge.training import losses
-from msd_edge.training.methods import METHODS, LossConfig, compute_loss
+from msd_edge.training.choices import METHODS
+from msd_edge.training.methods import LossConfig, compute_loss
 
 BATCH, CLASSES, WIDTH = 5, 4, 6
 

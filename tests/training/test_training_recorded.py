@@ -7,8 +7,9 @@ import torch
 
 from msd_edge.data.config import DataConfig
 from msd_edge.training import setup
+from msd_edge.training.choices import Method
 from msd_edge.training.config import ComputeConfig, OptimConfig
-from msd_edge.training.methods import LossConfig, Method, Terms
+from msd_edge.training.methods import LossConfig, Terms
 from msd_edge.training.recorded import RecordedStep, _Recording
 from msd_edge.training.trainer import EpochReport, Trainer
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from msd_edge.data.config import DataConfig
 from msd_edge.errors import CheckpointError, MsdEdgeError
+from msd_edge.training.choices import METHODS
 from msd_edge.training.config import ComputeConfig, OptimConfig
-from msd_edge.training.methods import METHODS, LossConfig
+from msd_edge.training.methods import LossConfig
 from msd_edge.training.run import RunFolder, load_trained
 from msd_edge.training.setup import Plan, TrainOptions, plan_resume, plan_run, start_trainer
 

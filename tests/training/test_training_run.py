@@ -12,8 +12,9 @@ import torch
 import msd_edge
 from msd_edge.data.config import DataConfig
 from msd_edge.errors import CheckpointError, ConfigError, DataError, MsdEdgeError
+from msd_edge.training.choices import METHODS
 from msd_edge.training.config import ComputeConfig, OptimConfig
-from msd_edge.training.methods import METHODS, LossConfig
+from msd_edge.training.methods import LossConfig
 from msd_edge.training.run import RunFolder, load_network, load_trained
 from msd_edge.training.setup import Plan, TrainOptions, plan_resume, plan_run, prepare_folder, start_trainer
 from msd_edge.training.trainer import EpochReport
