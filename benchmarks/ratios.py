@@ -346,12 +346,24 @@ def main(
         list[str] | None, typer.Option(metavar="NAME", help=f"Of {', '.join(ROWS)}; repeatable. Default all.")
     ] = None,
 ) -> None:
-    """Print the ratios beside their goals; the exit code is 1 where one does not hold."""
+    """Print the ratios beside their goals; the exit code is 1 where one does not hold.
+
+    All of them take some minutes, longer with more --rounds, --runs and variants; a terminal shows how far it is, and
+    the table comes at the end.
+    """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     if unknown := [name for name in only or () if name not in ROWS]:
         raise ConfigError(f"--only {unknown[0]}: there is no such comparison; take one of {', '.join(ROWS)}.")
     setting = Setting(read_bundle(bundle), threads, rounds, runs)
-    found = [comparison for name in only or ROWS for comparison in ROWS[name](setting)]
+    names = only or list(ROWS)
+    found: list[Comparison] = []
+    with common.progress(0, f"measuring: {names[0]}") as bar:
+        for place, name in enumerate(names, 1):
+            for comparison in ROWS[name](setting):
+                found.append(comparison)
+                bar.note(f"measuring: {name} ({place} of {len(names)}); {comparison.name}: {comparison.cells()[3]}")
+            if place < len(names):
+                bar.note(f"measuring: {names[place]} ({place + 1} of {len(names)})")
     header = ["what", "ours", "beside", "median", "p90", "goal", "holds"]
     common.table(header, [comparison.cells() for comparison in found])
     if not all(comparison.holds for comparison in found):

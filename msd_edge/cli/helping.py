@@ -80,7 +80,7 @@ def make_plain(app: typer.Typer) -> None:
 
 
 def _name(parameter: Any) -> str:
-    return re.sub(r"[\[\].]", "", str(parameter.metavar or parameter.name.upper()))
+    return re.sub(r"[\[\]]|\.{3}$", "", str(parameter.metavar or parameter.name.upper()))
 
 
 def _written(parameter: Any, names: str) -> str:

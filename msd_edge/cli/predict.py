@@ -1,5 +1,6 @@
 """``msd-edge predict``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from msd_edge.cli import common
 from msd_edge.cli.common import ConfigOption, JsonOption, VerboseOption
+from msd_edge.commands import suggest_command
 from msd_edge.data.suffixes import IMAGE_SUFFIXES
 from msd_edge.errors import ConfigError, DataError
 
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """Classify images with a bundle's cascade: label, probability, the exit taken, milliseconds.
 
-A line an image. Total ms is pre-processing, the segments that ran and the decisions, after one unmeasured run; reading
-the file is not in it.
+A line an image; of a folder, the images in it and in its subfolders. An image that cannot be read gets a sentence, the
+others go on, and the exit code is 2 at the end. Total ms is pre-processing, the segments that ran and the decisions,
+after one unmeasured run; reading the file is not in it.
 
 Examples:
 
@@ -26,6 +29,8 @@ Examples:
 
   msd-edge predict bundles/x photo.jpg --variant onnx-float32 --json
 """
+
+MANIFEST = "manifest.json"
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +54,7 @@ def predict(
     verbose: VerboseOption = False,
 ) -> None:
     """Classify images."""
+    _check_order(bundle, images)
     paths = find_images(images)
     from msd_edge.bundle.reader import read_bundle
     from msd_edge.runtime.cascade import CascadeRunner
@@ -58,24 +64,38 @@ def predict(
     with CascadeRunner(opened, point=point, variant=chosen, runtime=runtime, threads=threads) as cascade:
         _warm_up(cascade)
         if json:
-            common.say_json(_document(cascade, [(path, _answer(cascade, path)) for path in paths]))
-            _warn_of_drift(cascade)
+            answers = list(_answer_all(cascade, paths))
+            common.say_json(_document(cascade, answers))
+            _end(cascade, answered=len(answers), asked=len(paths))
             return
         exits = len(cascade.variant.segments)
         names = ["image", *map(str, paths)], ["label", *cascade.bundle.manifest.classes]
         widths = (max(map(len, names[0])), max(map(len, names[1])))
-        for place, path in enumerate(paths):
-            line = _line(path, _answer(cascade, path), widths)
-            if not place:  # an image that cannot be read leaves standard output empty
+        answered = 0
+        for path, answer in _answer_all(cascade, paths):
+            if not answered:  # images that cannot be read leave standard output empty
                 common.say(
                     _row("image", "label", "probability", f"exit of {exits}", "total ms", "ms of segments", widths)
                 )
-            common.say(line)
-        _warn_of_drift(cascade)
+            common.say(_line(path, answer, widths))
+            answered += 1
+        _end(cascade, answered=answered, asked=len(paths))
+
+
+def _check_order(bundle: Path, images: list[Path]) -> None:
+    """Raise where a bundle stands among the images, and none where it belongs."""
+    found = next((path for path in images if (path / MANIFEST).is_file()), None)
+    if found is not None and not (bundle / MANIFEST).is_file():
+        rest = [bundle, *(path for path in images if path is not found)]
+        raise ConfigError(
+            f"{bundle}: this is no bundle; the bundle comes first: `{suggest_command('predict', found, *rest)}`."
+        )
 
 
 def find_images(given: list[Path]) -> list[Path]:
-    """Return the image files meant: files as they are named, folders as the images in them, sorted by name.
+    """Return the image files meant: files as they are named, folders as the images in them and below, sorted by path.
+
+    Hidden files and what lies in hidden folders is left out.
 
     Raises:
         ConfigError: a path does not exist; all such are named at once.
@@ -90,16 +110,35 @@ def find_images(given: list[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        inside = sorted(file for file in path.rglob("*") if _is_image(file, path))
         if not inside:
             raise DataError(f"{path}: no images are in this folder ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         found += inside
     return found
 
 
-def _warn_of_drift(cascade: "CascadeRunner") -> None:
+def _is_image(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.suffix.lower() in IMAGE_SUFFIXES and not hidden and file.is_file()
+
+
+def _answer_all(cascade: "CascadeRunner", paths: list[Path]) -> Iterator[tuple[Path, "Answer"]]:
+    """Yield the images that can be read, with what the cascade says of them; of each other one, say why."""
+    for path in paths:
+        try:
+            answer = cascade.predict_file(path)
+        except DataError as problem:
+            common.complain(str(problem))
+        else:
+            yield path, answer
+
+
+def _end(cascade: "CascadeRunner", *, answered: int, asked: int) -> None:
+    """Say what the watch noticed; end with the code of wrong input where images could not be read."""
     if cascade.watch is not None and cascade.watch.drift is not None:
         common.warn(str(cascade.watch.drift))
+    if answered < asked:
+        raise typer.Exit(DataError.exit_code)
 
 
 def _warm_up(cascade: "CascadeRunner") -> None:
@@ -107,12 +146,6 @@ def _warm_up(cascade: "CascadeRunner") -> None:
 
     size = cascade.bundle.manifest.input
     cascade.logits(np.zeros((size.height, size.width, size.channels), np.uint8))
-
-
-def _answer(cascade: "CascadeRunner", path: Path) -> "Answer":
-    from msd_edge.runtime.preprocess import load_image
-
-    return cascade.predict(load_image(path, cascade.bundle.manifest.input))
 
 
 def _line(path: Path, answer: "Answer", widths: tuple[int, int]) -> str:

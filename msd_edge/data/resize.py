@@ -3,6 +3,7 @@
 Numpy and Pillow only: a small board that runs a bundle needs it too.
 """
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,10 +63,12 @@ def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np
     try:
         with Image.open(path) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise DataError(f"this image has {image.width}×{image.height} pixels, too many to be opened safely.")
+                raise DataError(_refuse_size(f"{image.width}×{image.height} pixels"))
             return fit_image(image, height, width, channels)
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: this image has too many pixels to be opened safely.") from None
+    except Image.DecompressionBombError as problem:  # it tells how many pixels, and not the sides
+        count = re.search(r"\((\d+) pixels\)", str(problem))
+        size = f"{int(count[1]) / 1e6:,.0f} million pixels" if count else "far too many pixels"
+        raise DataError(f"{path}: {_refuse_size(size)}") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: this is no image that Pillow knows.") from None
     except OSError as problem:
@@ -86,6 +89,11 @@ def quiet_pillow() -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
+
+
+def _refuse_size(size: str) -> str:
+    limit = f"{(Image.MAX_IMAGE_PIXELS or 0) / 1e6:.1f} million"
+    return f"this image has {size}, too many to be opened safely: up to {limit} are read, make it smaller first."
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -1,6 +1,7 @@
 """The cascade: run a segment, look at its logits, stop where the exit rule says so."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Self
@@ -54,7 +55,7 @@ class CascadeRunner:
     """Runs the segments of a bundle one after the other and stops at the first exit that is sure enough.
 
         with CascadeRunner(read_bundle("bundles/x"), point="lossless") as cascade:
-            answer = cascade.predict(image)  # uint8 (H, W, C)
+            answer = cascade.predict(image)  # uint8 (H, W, C); predict_file(path) reads an image file
 
     Invariants: a segment after the exit taken is never invoked; features are handed on as they came out. Not for use
     by several threads at once.
@@ -173,6 +174,19 @@ class CascadeRunner:
             decision_ms=(decision + end - ran) / 1e6,
             total_ms=(end - start) / 1e6,
         )
+
+    def predict_file(self, path: Path | str) -> Answer:
+        """Classify an image file of any size, read as training read its images; needs Pillow.
+
+        Turned the way its EXIF orientation says, resized, cropped at the centre to the bundle's size; reading the file
+        is not in the times.
+
+        Raises:
+            DataError: the file is missing, no image, damaged, or has too many pixels.
+        """
+        from msd_edge.runtime.preprocess import load_image
+
+        return self.predict(load_image(Path(path), self.bundle.manifest.input))
 
     def logits(self, image: Image, upto: int | None = None) -> NDArray[np.float32]:
         """Return the logits of exits 1..``upto`` (None: all) without leaving early, (upto, classes) float32.

@@ -12,7 +12,8 @@ from support.bundles import golden_images, make_bundle
 from support.light import hide_packages
 
 from msd_edge.cli import app as application
-from msd_edge.cli.predict import register
+from msd_edge.cli.predict import find_images, register
+from msd_edge.errors import DataError
 
 IMAGES = golden_images()
 
@@ -100,6 +101,45 @@ def test_without_a_runtime_for_the_first_choice_the_next_runs(
     assert said == "msd-edge: no runtime for tflite files is installed: pip install ai-edge-litert.\n"
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_images_that_cannot_be_read_do_not_stop_the_others(
+    tiny_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    bad = [tmp_path / "bad 1.png", tmp_path / "bad 2.png"]
+    for path in bad:
+        path.write_text("no image")
+    words = [tiny_bundle, bad[0], photos / "photo 0.png", bad[1], photos / "photo 1.png"]
+    assert run(*words, *(["--json"] if as_json else [])) == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [f"msd-edge: {path}: this is no image that Pillow knows." for path in bad]
+    good = [str(photos / f"photo {number}.png") for number in (0, 1)]
+    if as_json:
+        assert [entry["path"] for entry in json.loads(out)["images"]] == good
+    else:
+        head, *lines = out.splitlines()
+        assert head.startswith("image ")
+        assert [line.startswith(path) for line, path in zip(lines, good, strict=True)] == [True, True]
+
+
+def test_a_folder_is_its_images_and_those_of_its_subfolders(tmp_path: Path) -> None:
+    for name in ("b.png", "a/c.JPG", "a/d/e.png", "._b.png", ".thumbs/b.png", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path])]
+    assert found == ["a/c.JPG", "a/d/e.png", "b.png"]
+
+
+def test_an_image_file_is_classified_in_python(tiny_bundle: Path, tmp_path: Path) -> None:
+    import msd_edge
+
+    Image.fromarray(IMAGES[0]).save(tmp_path / "photo.png")
+    with msd_edge.open_bundle(tiny_bundle) as cascade:
+        told, expected = cascade.predict_file(str(tmp_path / "photo.png")), cascade.predict(IMAGES[0])
+        assert (told.label, told.exit, told.probability) == (expected.label, expected.exit, expected.probability)
+        with pytest.raises(DataError, match="there is no such image file"):
+            cascade.predict_file(tmp_path / "none.png")
+
+
 def test_mistakes_are_one_sentence_before_any_work(
     tiny_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +158,7 @@ def test_mistakes_are_one_sentence_before_any_work(
         ([tiny_bundle, good, "--runtime", "onnxruntime"], "does not run tflite files"),
         ([tiny_bundle, good, "--threads", "0"], "threads"),
         ([tiny_bundle], "IMAGE"),
+        ([good, tiny_bundle], "the bundle comes first"),
     ]
     for arguments, message in cases:
         assert run(*arguments) == 2

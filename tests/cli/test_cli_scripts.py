@@ -49,6 +49,13 @@ def test_help_and_wrong_words_look_alike(script: str, capsys: pytest.CaptureFixt
     )
 
 
+def test_a_file_is_called_by_its_suffix_in_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_script(load("msd_edge.benchmarks.study"), ["--help"]) == 0
+    said = capsys.readouterr().out
+    assert "[OPTIONS] FILE.toml\n" in said
+    assert "\n  FILE.toml  " in said
+
+
 STUDY = "`python -m msd_edge.benchmarks.study`"
 
 
