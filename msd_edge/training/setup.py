@@ -18,7 +18,6 @@ from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
 from msd_edge.errors import CheckpointError, ConfigError, DataError, ModelError
 from msd_edge.locks import LOCK, check_free
-from msd_edge.models.choices import BranchKind
 from msd_edge.models.build import (
     ArchOption,
     ExitCost,
@@ -29,6 +28,7 @@ from msd_edge.models.build import (
     name_classifier,
     probe,
 )
+from msd_edge.models.choices import BranchKind
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.models.pretrained import Weights, load_single, read_weights
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, StartConfig, TrainConfig
