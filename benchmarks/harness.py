@@ -122,7 +122,7 @@ def choose_variants(
     if bare:
         raise BundleError(
             f"{bundle.path}: {', '.join(bare)} {'has' if len(bare) == 1 else 'have'} no operating points; "
-            f"run `{suggest_command('calibrate', bundle.path)}`."
+            f"run `{suggest_command('calibrate', bundle.path)}`.{''.join(f' ({note})' for note in notes)}"
         )
     kept = bundle.manifest.source.calibration_sha256
     strange = [v.name for v in selected if v.calibration is not None and v.calibration.split_sha256 != kept]

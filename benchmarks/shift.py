@@ -22,6 +22,7 @@ from msd_edge.exits.watch import ShareWatch
 from msd_edge.files import write_json
 from msd_edge.runtime.cascade import find_point, rule_of
 from msd_edge.runtime.chain import Chain
+from msd_edge.runtime.open import choose_variant
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def measure_shifts(
         labels: (images,).
         step: told what is going on.
     """
-    found = bundle.variant(variant)
+    found = choose_variant(bundle, variant)
     chosen = find_point(bundle, found, point)
     rule = rule_of(found, chosen)
     assert found.calibration is not None

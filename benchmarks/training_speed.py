@@ -143,6 +143,8 @@ def main(
     ] = 1.0,
 ) -> None:
     """Train epochs of ours and of the plain loops in turn, and print their speeds and the ratios."""
+    if initial_scale < 1 and rounds < 3:
+        raise ConfigError(f"--initial-scale {initial_scale:g}: images grow over three rounds or more, not {rounds}.")
     dataset, split = _load_part(data, images)
 
     def options(epochs: int, scale: float) -> setup.TrainOptions:

@@ -120,7 +120,7 @@ def train(
     ema: Annotated[float, typer.Option(min=0, max=0.99999, help="Decay a step of averaged weights; 0: none.")] = 0.0,
     initial_scale: Annotated[
         float,
-        typer.Option(min=0.25, max=1, help="Images start at this share of their side and grow: faster epochs."),
+        typer.Option(min=0.25, max=1, help="Images start at this share of their side, in eighths, and grow: faster."),
     ] = 1.0,
     pad: Annotated[int | None, typer.Option(min=0, help="Random crop after padding by so many pixels.")] = None,
     flip: Annotated[bool | None, typer.Option(help="Random horizontal flip; default by the data.")] = None,
@@ -388,7 +388,7 @@ def _describe(plan: "Plan") -> None:
     settings += " · gradient equilibrium" if loss.equilibrium else ""
     if loss.method in FEATURE_METHODS:
         settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
-    first = image_sides((height, width), optim.initial_scale, 0, 3)
+    first = image_sides((height, width), optim.initial_scale, 0, optim.epochs)
     growing = "" if first == (height, width) else f" · images from {first[0]}×{first[1]}, growing"
     common.facts(
         [

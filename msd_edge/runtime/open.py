@@ -79,18 +79,28 @@ def keep_runnable(variants: Sequence[Variant]) -> tuple[tuple[Variant, ...], tup
 
 
 def choose_variant(bundle: Bundle, name: str | None = None, runtime: str | None = None) -> Variant:
-    """Return the variant of that name; without one the first choice among those whose runtime is installed.
+    """Return the variant of that name; without one the first choice among those that can run here.
 
-    Where a runtime is named, it is the bundle's first choice, whether that runtime runs it or not.
+    Where a runtime is named, these are those that it runs; else those whose runtime is installed. Where the bundle's
+    first choice cannot run, calibrated ones come first.
 
     Raises:
         BundleError: there is no such variant.
         RuntimeUnavailable: none was named, and no runtime for any of the bundle's is installed.
     """
     first = bundle.variant(name)
-    if name is not None or runtime is not None or installed(first.target):
+    if name is not None:
         return first
-    named = {variant.name: variant for variant in keep_runnable(bundle.manifest.variants)[0]}
+    variants = bundle.manifest.variants
+    if runtime is None:
+        variants = keep_runnable(variants)[0]
+    else:
+        # Where it runs none of them, or there is no such runtime, the first choice's error says so.
+        variants = tuple(variant for variant in variants if runtime in RUNTIMES[variant.target]) or (first,)
+    if first in variants:
+        return first
+    calibrated = tuple(variant for variant in variants if variant.calibration is not None) or variants
+    named = {variant.name: variant for variant in calibrated}
     return named[next((preferred for preferred in PREFERRED if preferred in named), next(iter(named)))]
 
 

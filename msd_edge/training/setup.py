@@ -1,6 +1,8 @@
 """From options to a run: data loaded, configuration resolved, folder ready, before any long work."""
 
+import contextlib
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from msd_edge.data.config import DataConfig
 from msd_edge.data.dataset import Dataset, hash_split
 from msd_edge.data.load import load_dataset
 from msd_edge.data.statistics import pixel_statistics
-from msd_edge.errors import CheckpointError, ConfigError, DataError, ModelError
+from msd_edge.errors import CheckpointError, ConfigError, DataError
 from msd_edge.locks import LOCK, check_free
 from msd_edge.models.build import (
     ArchOption,
@@ -118,7 +120,7 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
     network = _configure(options, len(dataset.classes), (channels, height, width), mean, std)
     built = build_network(network)
     probe(built, network.image_shape)
-    _check_scale(built, network, options.optim.initial_scale)
+    _check_scale(built, network, options.optim)
     costs = measure_costs(built)
     start, notes = None, dataset.notes
     if weights is not None:
@@ -162,19 +164,26 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
     return Plan(open_run(folder, world), info, replace(dataset, notes=notes), built, costs, False, weights, world)
 
 
-def _check_scale(built: MultiExitNetwork, network: NetworkConfig, scale: float) -> None:
-    """Raise where the network does not run on the small images that it would begin with.
+def _check_scale(built: MultiExitNetwork, network: NetworkConfig, optim: OptimConfig) -> None:
+    """Raise where there is no time for small images, or the network does not run on those that it would begin with.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: so it is.
     """
+    scale = optim.initial_scale
     if scale == 1:
         return
+    if optim.epochs < 3:
+        raise ConfigError(
+            f"--initial-scale {scale:g}: images grow over three epochs or more; "
+            f"with --epochs {optim.epochs} leave it out."
+        )
     channels, *whole = network.image_shape
-    height, width = image_sides((whole[0], whole[1]), scale, 0, 3)
+    height, width = image_sides((whole[0], whole[1]), scale, 0, optim.epochs)
     try:
-        probe(built, (channels, height, width))
-    except ModelError:
+        with contextlib.redirect_stderr(io.StringIO()):  # torch.fx prints the code of what fails in it
+            built(torch.zeros(2, channels, height, width))
+    except Exception:  # noqa: BLE001  the forward may be the user's code
         raise ConfigError(
             f"--initial-scale {scale:g}: {network.arch} does not run on images of {height}x{width} pixels; "
             "take a larger share, or leave it out."

@@ -13,7 +13,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_every_way_of_training_is_measured() -> None:
-    done = run("--arch", "resnet8", "--width", "4", "--images", "256", "--rounds", "1", "--initial-scale", "0.5")
+    done = run("--arch", "resnet8", "--width", "4", "--images", "256", "--rounds", "3", "--initial-scale", "0.5")
     assert done.returncode == 0, done.stderr
     rows = {line[:38].strip(): line.split()[-3:] for line in done.stdout.splitlines() if line[38:].split()}
     ways = ("msd-edge", "msd-edge, images from 0.5 of their side", "plain loop, images in memory")
@@ -22,6 +22,12 @@ def test_every_way_of_training_is_measured() -> None:
         assert speed >= lowest > 0
         assert ratio > 0
     assert rows["plain loop, data loader"][-1] == "1.00"
+
+
+def test_too_few_rounds_for_growing_images_are_refused_first() -> None:
+    done = run("--rounds", "2", "--initial-scale", "0.5")
+    assert done.returncode == 2
+    assert "--initial-scale 0.5: images grow over three rounds or more, not 2." in done.stderr
 
 
 def test_data_that_is_not_there_is_told_in_a_sentence() -> None:

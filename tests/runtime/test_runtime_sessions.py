@@ -1,5 +1,6 @@
 """Sessions: the same face and the same numbers from every installed runtime, tensors bound by name."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -271,6 +272,20 @@ def test_choosing_a_runtime(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> 
         open_session(first_file(bundle), "onnx")
 
 
+def without_calibration(bundle: Bundle, name: str) -> Bundle:
+    variants = tuple(
+        variant.model_copy(update={"calibration": None}) if variant.name == name else variant
+        for variant in bundle.manifest.variants
+    )
+    return dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"variants": variants}))
+
+
+def test_a_runtime_that_is_named_decides_among_the_variants(bundle: Bundle) -> None:
+    assert choose_variant(bundle).name == "tflite-int8"
+    assert choose_variant(bundle, runtime="onnxruntime").name == "onnx-int8"
+    assert choose_variant(bundle, runtime="tensorflow").name == "tflite-int8"
+
+
 def test_without_a_name_the_first_choice_is_among_those_that_run_here(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +294,8 @@ def test_without_a_name_the_first_choice_is_among_those_that_run_here(
     assert choose_variant(bundle).name == "onnx-int8"
     assert choose_variant(bundle, "tflite-float32").name == "tflite-float32"
     assert choose_variant(bundle, runtime="litert").name == "tflite-int8"
+    assert choose_variant(bundle, runtime="onnxruntime").name == "onnx-int8"
+    assert choose_variant(without_calibration(bundle, "onnx-int8")).name == "onnx-float32"
     runs, notes = keep_runnable(bundle.manifest.variants)
     assert [variant.name for variant in runs] == ["onnx-float32", "onnx-int8"]
     assert notes == (
