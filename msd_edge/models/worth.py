@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from msd_edge.errors import ModelError
 from msd_edge.models.branches import all_places
 from msd_edge.models.build import ExitCost, NetworkConfig, build_network, describe_backbone, measure_costs
+from msd_edge.models.imported import is_imported
 
 # An exit that more than so many of the images reaching it must leave by, or it costs more than it saves.
 EXPENSIVE = 0.5
@@ -42,10 +44,16 @@ def mend_places(config: NetworkConfig, costs: Sequence[ExitCost]) -> tuple[str, 
         costs: what its exits cost.
 
     Returns:
-        The places but for the last, as ``--exits-at`` takes them; empty where there are none that do.
+        The places but for the last, as ``--exits-at`` takes them; empty where there are none that do, for networks from
+        elsewhere, which are not built once more for this, and where exits cannot stand at every place.
     """
-    count = len(all_places(describe_backbone(config)))
-    every = measure_costs(build_network(config.model_copy(update={"exits": count, "exits_at": None})))
+    if is_imported(config.arch):
+        return ()
+    try:
+        count = len(all_places(describe_backbone(config)))
+        every = measure_costs(build_network(config.model_copy(update={"exits": count, "exits_at": None})))
+    except (ModelError, RuntimeError):  # a network that runs with the exits chosen is trained for all that
+        return ()
     where = {cost.place: index for index, cost in enumerate(every)}
     chosen = [where[cost.place] for cost in costs]
     last = len(every) - 1

@@ -2,6 +2,8 @@
 
 import pytest
 
+from msd_edge.errors import ModelError
+from msd_edge.models import worth
 from msd_edge.models.build import ExitCost, NetworkConfig, build_network, measure_costs
 from msd_edge.models.worth import EXPENSIVE, break_even, find_no_cheaper, mend_places
 
@@ -49,6 +51,21 @@ def test_exits_that_cost_as_much_as_the_next_are_moved_no_further_than_needed(
     mended = measure_costs(build_network(config.model_copy(update={"exits_at": ",".join(places)})))
     assert find_no_cheaper(mended) == ()
     assert [cost.place for cost in mended] == [*places, costs[-1].place]
+
+
+def test_networks_from_elsewhere_are_not_built_again() -> None:
+    costs = [ExitCost(place, 9, 9, 1, 1, 1, 1) for place in ("1:1", "2:1", "3:1")]
+    assert mend_places(describe("no_such_file.py:build"), costs) == ()
+
+
+def test_exits_that_cannot_stand_everywhere_are_left_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_config: NetworkConfig) -> None:
+        raise ModelError("no branch can leave here.")
+
+    config = describe("regnetx-200mf")
+    costs = measure_costs(build_network(config))
+    monkeypatch.setattr(worth, "build_network", fail)
+    assert mend_places(config, costs) == ()
 
 
 def test_where_every_branch_is_as_long_as_the_trunk_no_places_help():
