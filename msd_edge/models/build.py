@@ -109,9 +109,12 @@ def add_exits(
         branch: what branches are made of.
 
     Raises:
-        ModelError: the module cannot be cut, or a place does not exist; the part that is why is named.
+        ModelError: the module cannot be cut, a place does not exist, or something that it does in training alone would
+            be lost; the part that is why is named.
     """
     traced = trace_module(module, image_shape, type(module).__name__)
+    if traced.spec.lost:
+        raise ModelError(traced.spec.lost)
     places = parse_places(traced.spec, ",".join(at), image_shape)
     normalize = Normalize(mean, std)
     network = augment_backbone(traced.spec, places, classes, normalize, image_shape, BranchMaker(branch))
@@ -140,16 +143,13 @@ def build_network(config: NetworkConfig) -> MultiExitNetwork:
         )
         initialise(network)
         return network
-    channels, height, width = config.image_shape
-    if is_imported(config.arch):
-        spec = describe_imported(config.arch, config.classes, config.image_shape).spec
-    else:
-        spec = describe_arch(config.arch, config.width, channels, min(height, width))
+    spec = describe_backbone(config)
     if config.exits_at is not None:
         places = parse_places(spec, config.exits_at, config.image_shape)
     else:
         places = spread_places(spec, config.exits)
     network = augment_backbone(spec, places, config.classes, normalize, config.image_shape, make)
+    network.lost = spec.lost
     if not is_imported(config.arch):
         initialise(network)
     return network
@@ -192,15 +192,11 @@ def _check_settings(config: NetworkConfig) -> BranchMaker:
 
 
 def describe_backbone(config: NetworkConfig) -> BackboneSpec:
-    """Return the backbone of a network that is built from one; MSDNet is not.
+    """Return the backbone of a network that is built from one; MSDNet is not. Settings are not checked.
 
     Raises:
-        ModelError: it does not exist, or a setting is none of its own.
+        ModelError: it does not exist.
     """
-    if is_imported(config.arch) and config.width is not None:
-        raise ModelError(f"--width: {config.arch} has its own widths.")
-    if config.arch_options:
-        raise ModelError(f"--arch-option {next(iter(config.arch_options))}: {config.arch} has no such setting.")
     if is_imported(config.arch):
         return describe_imported(config.arch, config.classes, config.image_shape).spec
     channels, height, width = config.image_shape
@@ -310,11 +306,13 @@ def measure_costs(network: MultiExitNetwork) -> tuple[ExitCost, ...]:
 
 @torch.no_grad()
 def probe(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Run two black images through the network, so that what cannot run fails here and not after an hour.
+    """Run two black images through a network that is to be trained, so that what is wrong shows now, not in an hour.
 
     Raises:
-        ModelError: it does not run.
+        ModelError: it does not run, or something that the original does in training would be lost.
     """
+    if isinstance(network, MultiExitNetwork) and network.lost:
+        raise ModelError(network.lost)
     try:
         network(torch.zeros(2, *image_shape))
     except RuntimeError as problem:

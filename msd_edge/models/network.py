@@ -40,7 +40,8 @@ class BackboneSpec:
     Invariants: stages are not empty; block i's ``out_channels`` is block i+1's ``in_channels``; ``head(channels)``
     builds the module between the last feature map (batch, channels, H, W) and the last linear layer; it returns
     pooled features (batch, features) and must not change their number with H and W. ``names``: what blocks are called
-    where they have names, to (stage, block), both from 1; (0, 0) is the stem.
+    where they have names, to (stage, block), both from 1; (0, 0) is the stem. ``lost``: a sentence that names what the
+    original does in training and this does not; empty if there is nothing.
     """
 
     name: str
@@ -49,6 +50,7 @@ class BackboneSpec:
     head: Callable[[int], nn.Module]
     feature_width: Callable[[int], int] = field(default=lambda channels: channels)
     names: dict[str, tuple[int, int]] = field(default_factory=dict)
+    lost: str = ""
 
 
 class GlobalPool(nn.Module):
@@ -157,6 +159,7 @@ class MultiExitNetwork(nn.Module):
         equilibrium: whether gradients are weighed where a branch leaves: exit k's by 1 / (N-k+1), those of the exits
             behind it by (N-k) / (N-k+1), so that the trunk's do not grow with the number of exits (gradient
             equilibrium, Li et al. 2019, arXiv 1908.06294). Training only; values are the same.
+        lost: as in ``BackboneSpec``; what is trained already is none the worse for it.
     """
 
     def __init__(
@@ -174,6 +177,7 @@ class MultiExitNetwork(nn.Module):
         self.places = tuple(places)
         self.image_shape = image_shape
         self.equilibrium = False
+        self.lost = ""
 
     @property
     def exits(self) -> int:

@@ -9,7 +9,7 @@ where a block changes the shape of the feature map, so that the sampled branch t
 import copy
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -56,7 +56,7 @@ def trace_module(module: nn.Module, image_shape: tuple[int, int, int], name: str
     example = torch.rand(_PROBES, *image_shape, generator=torch.Generator().manual_seed(0))
     _refuse_chance(module, example, name)
     graph = trace(module, name)
-    keep_training(graph, module, name)
+    lost = keep_training(graph, module, name)
     _refuse_repeats(graph, name)
     shapes = _propagate(graph, example, name)
     classifier = _find_classifier(graph, name)
@@ -70,7 +70,8 @@ def trace_module(module: nn.Module, image_shape: tuple[int, int, int], name: str
         )
     pieces = _cut(graph, [end.node for end in ends], classifier)
     _refuse_shared(pieces, name)
-    return _describe(name, pieces, ends, shapes, image_shape, classifier)
+    found = _describe(name, pieces, ends, shapes, image_shape, classifier)
+    return replace(found, spec=replace(found.spec, lost=lost))
 
 
 @dataclass(frozen=True)

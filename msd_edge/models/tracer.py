@@ -1,7 +1,10 @@
-"""A module's forward as a graph (torch.fx), in evaluation mode, with what it does in training only kept or refused."""
+"""A module's forward as a graph (torch.fx), in evaluation mode, with what it does in training only kept or told."""
 
+import contextlib
 import copy
+import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -19,6 +22,10 @@ _FUNCTIONAL: dict[Callable[..., Tensor], type[nn.Module]] = {
     F.alpha_dropout: nn.AlphaDropout,
     F.feature_alpha_dropout: nn.FeatureAlphaDropout,
 }
+# What the tracer calls tensors that a forward makes itself; every trace has other numbers, so values are compared.
+_CONSTANT = "_tensor_constant"
+# What torch's and the libraries' functions that take ``training`` call the probabilities that it switches on.
+_PROBABILITIES = frozenset({"p", "dropout", "dropout_p", "attention_dropout", "drop_prob"})
 
 
 class _Tracer(fx.Tracer):
@@ -53,7 +60,7 @@ def trace(module: nn.Module, name: str) -> fx.GraphModule:
         ) from None
 
 
-def keep_training(graph: fx.GraphModule, module: nn.Module, name: str) -> None:
+def keep_training(graph: fx.GraphModule, module: nn.Module, name: str) -> str:
     """Turn dropouts that a graph lost, because evaluation turns them off, into modules, which training turns on.
 
     Args:
@@ -61,24 +68,31 @@ def keep_training(graph: fx.GraphModule, module: nn.Module, name: str) -> None:
         module: the same.
         name: for messages.
 
-    Raises:
-        ModelError: in training it does something else that cannot be kept; where is named.
+    Returns:
+        A sentence that names what else it does in training, which the graph does not; empty if there is nothing.
     """
-    nodes = list(graph.graph.nodes)
+    root = copy.deepcopy(module).train()
     try:
-        trained = list(_Tracer().trace(copy.deepcopy(module).train()).nodes)
+        trained = list(_Tracer().trace(root).nodes)
     except Exception as problem:  # noqa: BLE001  it is the user's code
-        raise _lost("its forward", name, f" ({first_line(problem)})") from None
-    differing = [(a, b) for a, b in zip(nodes, trained, strict=False) if _plain(a) != _plain(b)]
-    for node, other in differing:
-        dropout = node.target in _FUNCTIONAL and node.target is other.target
-        if not dropout or _argument(node, 2, "training", True) or not _argument(other, 2, "training", True):
-            raise _lost(scope(other) or "its forward", name)
-    if len(nodes) != len(trained):
-        raise _lost("its forward", name)
-    for node, _ in differing:
-        _put_module(graph, node, _FUNCTIONAL[node.target](_argument(node, 1, "p", 0.5)))
+        return _lost("its forward", name, f" ({first_line(problem)})")
+    nodes = list(graph.graph.nodes)
+    places, others = ({node: place for place, node in enumerate(each)} for each in (nodes, trained))
+    lost = "" if len(nodes) == len(trained) else _lost("its forward", name)
+    dropouts = []
+    for node, other in list(zip(nodes, trained, strict=False)):
+        here, there = _describe(node, places, graph), _describe(other, others, root)
+        if here == there:
+            continue
+        dropout = _find_dropout(here, there)
+        if dropout is None:
+            lost = _lost(scope(other) or "its forward", name)
+            break  # what follows may stand opposite to other nodes
+        dropouts.append((node, dropout))
+    for node, dropout in dropouts:
+        _put_module(graph, node, dropout)
     graph.recompile()
+    return lost
 
 
 def scope(node: fx.Node) -> str:
@@ -104,17 +118,48 @@ def _take_image_only(module: nn.Module) -> None:
     module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
-def _lost(where: str, name: str, why: str = "") -> ModelError:
-    return ModelError(
+def _lost(where: str, name: str, why: str = "") -> str:
+    return (
         f"{name}: {where} does something in training mode alone, which would be lost{why}; write it as a module of its "
         "own, such as nn.Dropout or torchvision.ops.StochasticDepth."
     )
 
 
-def _plain(node: fx.Node) -> tuple[Any, ...]:
-    """Return what a node does, with the names of other nodes in their place, to compare."""
-    given = (fx.node.map_arg(each, lambda n: n.name) for each in (node.args, node.kwargs))
-    return node.op, str(node.target), *given
+@dataclass(frozen=True)
+class _Step:
+    """What a node does, to compare: its arguments by name where there is one, other nodes in them by their place."""
+
+    op: str
+    target: Any
+    arguments: dict[Any, Any]
+
+
+def _describe(node: fx.Node, places: dict[fx.Node, int], root: nn.Module) -> _Step:
+    """Return what a node does, without a ``training`` that switches on nothing but what has the probability 0."""
+    if node.op == "get_attr" and str(node.target).startswith(_CONSTANT):
+        value = getattr(root, str(node.target))
+        return _Step(node.op, (value.dtype, value.tolist()) if isinstance(value, Tensor) else value, {})
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda given: f"node {places[given]}")
+    arguments: dict[Any, Any] = dict(enumerate(args)) | kwargs
+    if callable(node.target):
+        with contextlib.suppress(TypeError, ValueError):  # of a function written in C
+            given = inspect.signature(node.target).bind(*args, **kwargs)
+            given.apply_defaults()
+            arguments = dict(given.arguments)
+    probabilities = [arguments[name] for name in _PROBABILITIES & arguments.keys()]
+    if probabilities and not any(probabilities):
+        arguments.pop("training", None)
+    return _Step(node.op, node.target, arguments)
+
+
+def _find_dropout(here: _Step, there: _Step) -> nn.Module | None:
+    """Return the module for a dropout that is off here and on there; None if the two differ in something else."""
+    kind = _FUNCTIONAL.get(here.target) if here.op == "call_function" else None
+    share = there.arguments.get("p")
+    on = {**here.arguments, "p": share, "training": True}
+    if kind is None or there != _Step(here.op, here.target, on) or not isinstance(share, float | int):
+        return None
+    return kind(share)
 
 
 def _put_module(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
@@ -122,14 +167,10 @@ def _put_module(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None
     path = f"{inside}.{node.name}" if inside else node.name
     graph.add_submodule(path, module)
     with graph.graph.inserting_after(node):
-        call = graph.graph.call_module(path, (_argument(node, 0, "input", None),))
+        call = graph.graph.call_module(path, (node.all_input_nodes[0],))
     call.meta = dict(node.meta)
     node.replace_all_uses_with(call)
     graph.graph.erase_node(node)
-
-
-def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 
 def _untraceable(module: nn.Module) -> Iterator[str]:

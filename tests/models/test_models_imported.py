@@ -12,6 +12,8 @@ from torch import nn
 import msd_edge
 from msd_edge.errors import ModelError
 from msd_edge.models.build import NetworkConfig, build_network
+from msd_edge.models.imported import describe_imported
+from msd_edge.models.traced import trace_module
 from msd_edge.segments import cut
 
 SHAPE = (3, 32, 32)
@@ -343,6 +345,55 @@ def test_a_librarys_stochastic_depth_is_kept():
     assert max(kept) > 0.1
 
 
+class Choosing(Net):
+    """Drops more in training than its evaluation mode would if it dropped."""
+
+    def forward(self, x):
+        x = self.three(self.two(self.one(F.relu(self.conv(x)))))
+        x = F.dropout(x, 0.75 if self.training else 0.25, self.training)
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def test_a_dropout_is_kept_with_what_training_gives_it():
+    network = msd_edge.add_exits(Choosing(), ["one"], classes=7, image_shape=SHAPE, branch="pooled")
+    assert [part.p for part in network.modules() if isinstance(part, nn.Dropout)] == [0.75]
+
+
+@torch.fx.wrap
+def attend(x, scale, *, attention_dropout=0.0, training=True):
+    """As torchvision's attention: one call to the tracer."""
+    return F.dropout(x * scale, attention_dropout, training)
+
+
+class Attending(Residual):
+    """Makes a constant, which the tracer numbers, and drops with probability 0."""
+
+    share = 0.0
+    louder = 1.0
+
+    def forward(self, x):
+        scale = torch.tensor([self.louder if self.training else 1.0])
+        return attend(super().forward(x), scale, attention_dropout=self.share, training=self.training)
+
+
+class AttendingLess(Attending):
+    share = 0.1
+
+
+class AttendingLouder(Attending):
+    louder = 2.0
+
+
+def test_a_training_flag_for_what_has_the_probability_0_is_no_difference():
+    assert trace_module(holding(Attending), SHAPE, "Net").spec.lost == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arch", "side"), [("torchvision:swin_t", 64), ("torchvision:maxvit_t", 224)])
+def test_nothing_is_lost_of_attention_that_drops_nothing(arch, side):
+    assert describe_imported(arch, 5, (3, side, side)).spec.lost == ""
+
+
 class Skipping(Residual):
     def forward(self, x):
         return F.relu(torchvision.ops.stochastic_depth(self.norm(self.conv(x)), 0.2, "row", self.training))
@@ -371,6 +422,8 @@ def holding(block):
         (lambda: holding(Skipping), "Net: .* does something in training mode alone, which would be lost"),
         (lambda: holding(Louder), "Net: one does something in training mode alone"),
         (lambda: holding(Normalizing), "Net: one does something in training mode alone"),
+        (lambda: holding(AttendingLess), "Net: one does something in training mode alone"),
+        (lambda: holding(AttendingLouder), "Net: one does something in training mode alone"),
         (Branching, "Branching: its forward cannot be traced, since its forward branches on data"),
         (doubtful, "Net: two gives other values when it runs again in evaluation mode"),
         (Alone, r"Alone: two\.norm is a batch normalization without running statistics"),
