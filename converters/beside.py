@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from msd_edge.converters.variants import MadeVariant
 from msd_edge.data.dataset import Images, Labels
 from msd_edge.errors import CheckpointError, ExportError, MsdEdgeError
 from msd_edge.typed import Model
+
+if TYPE_CHECKING:
+    from msd_edge.models.network import MultiExitNetwork
 
 Step = Callable[[str], None]
 
@@ -184,7 +187,7 @@ class AtWork:
         Raises:
             MsdEdgeError: as it says itself (``ParityError``, ``AccuracyDropError``, …).
             OSError: as it says itself: a full disk.
-            ExportError: it died.
+            ExportError: it died, or wrote less than it had to.
         """
         task, made = self.beside.task, list[MadeVariant]()
         for said in self.beside.listen(step):
@@ -293,13 +296,7 @@ def main() -> int:
 
 
 def _work(task: Task, say: Callable[..., None]) -> None:
-    import torch
-
-    from msd_edge.converters.prove import Prover
-    from msd_edge.converters.reference import run_network
-    from msd_edge.converters.variants import make_variants, open_converter, prefix
     from msd_edge.files import sha256_file
-    from msd_edge.processors import usable_processors
     from msd_edge.segments import keep_exits
     from msd_edge.training.run import RunFolder, load_network
 
@@ -318,6 +315,18 @@ def _work(task: Task, say: Callable[..., None]) -> None:
         return  # the one that asked is gone, or has no images
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     place = Place.model_validate_json(line)
+    with _told_of_numpy(place.folder):
+        _make(task, place, network, step, say)
+
+
+def _make(task: Task, place: Place, network: "MultiExitNetwork", step: Step, say: Callable[..., None]) -> None:
+    import torch
+
+    from msd_edge.converters.prove import Prover
+    from msd_edge.converters.reference import run_network
+    from msd_edge.converters.variants import make_variants, open_converter, prefix
+    from msd_edge.processors import usable_processors
+
     work = Path(place.work)
     with np.load(work / _IMAGES, allow_pickle=False) as given:
         images, labels, activations = given["images"], given["labels"], given["activations"]
@@ -333,6 +342,21 @@ def _work(task: Task, say: Callable[..., None]) -> None:
         (made,) = make_variants(prepared, (precision,), prover, activations, Path(place.folder), step)
         np.save(_golden_path(work, task, precision), made.golden, allow_pickle=False)
         say(variant=made.variant.model_dump(mode="json"))
+
+
+@contextlib.contextmanager
+def _told_of_numpy(folder: str) -> Iterator[None]:
+    """Say where, and what may be why, if NumPy writes less of an array than there is: its OSError has no number.
+
+    Raises:
+        ExportError: it did.
+    """
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is not None:
+            raise
+        raise ExportError(f"{folder}: {str(problem).rstrip('.')}; is the disk full?") from None
 
 
 def _leave_with_parent() -> None:

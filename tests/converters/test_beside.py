@@ -1,6 +1,7 @@
 """A target converted in a process beside this one: the same files, errors under their names, no process left over."""
 
 import filecmp
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -111,6 +112,19 @@ def test_an_export_ends_as_soon_as_the_process_beside_is_killed(
         export_run(trained, options, step)
     assert steps[-1].startswith("tflite: segment 1 of 2")
     assert not any(path.is_dir() for path in tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+def test_an_array_that_was_written_in_part_is_told_with_its_place(task: Task, folder: Path) -> None:
+    import resource
+
+    images = np.repeat(IMAGES, 20, 0)
+    full = pytest.raises(ExportError, match=r"requested and \d+ written; is the disk full\?$")
+    with start_beside(task) as beside:
+        resource.prlimit(beside.process.pid, resource.RLIMIT_FSIZE, (8192, 8192))  # as a disk with no more room
+        with beside.work_in(folder, images, np.zeros(len(images), np.int64), IMAGES) as at_work, full as caught:
+            at_work.take_reference(lambda _: None)
+    assert str(caught.value).startswith(f"{folder}: ")
 
 
 def test_what_it_failed_with_is_told_at_the_next_step(task: Task, folder: Path) -> None:
