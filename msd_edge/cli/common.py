@@ -351,8 +351,9 @@ def choose_variant(bundle: "Bundle", name: str | None, runtime: str | None = Non
     from msd_edge.runtime.open import choose_variant, keep_runnable
 
     chosen = choose_variant(bundle, name, runtime)
-    if chosen.name != bundle.variant(name).name:
-        _, notes = keep_runnable(bundle.manifest.variants)
+    first = bundle.variant(name).name
+    if chosen.name != first:
+        notes = keep_runnable(bundle.manifest.variants)[1] if runtime is None else (f"{runtime} does not run {first}.",)
         warn(f"{chosen.name} runs; {' '.join(notes)}")
     return chosen.name
 

@@ -96,6 +96,8 @@ def test_without_a_runtime_for_the_first_choice_the_next_runs(
     )
     assert run(tiny_bundle, photos, "--variant", "onnx-float32") == 0
     assert capsys.readouterr().err == ""
+    assert run(tiny_bundle, photos, "--runtime", "onnxruntime") == 0
+    assert capsys.readouterr().err == "msd-edge: note: onnx-int8 runs; onnxruntime does not run tflite-int8.\n"
     assert run(tiny_bundle, photos, "--variant", "tflite-int8") == 1
     said = capsys.readouterr().err
     assert said == "msd-edge: no runtime for tflite files is installed: pip install ai-edge-litert.\n"
@@ -155,7 +157,7 @@ def test_mistakes_are_one_sentence_before_any_work(
         ([tiny_bundle, good, "--point", "fst"], "did you mean fast?"),
         ([tiny_bundle, good, "--variant", "tflite-int4"], "did you mean tflite-int8?"),
         ([tiny_bundle, good, "--runtime", "litrt"], "did you mean litert?"),
-        ([tiny_bundle, good, "--runtime", "onnxruntime"], "does not run tflite files"),
+        ([tiny_bundle, good, "--runtime", "onnxruntime", "--variant", "tflite-int8"], "does not run tflite files"),
         ([tiny_bundle, good, "--threads", "0"], "threads"),
         ([tiny_bundle], "IMAGE"),
         ([good, tiny_bundle], "the bundle comes first"),
