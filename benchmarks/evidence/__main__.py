@@ -66,6 +66,8 @@ def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
 
     return {
         "methods": lambda: _draw_study(evidence / "methods", "joint"),
+        "msdnet": lambda: _draw_study(evidence / "msdnet", "joint"),
+        "resizing": lambda: _draw_study(evidence / "resizing", "whole"),
         "fast": lambda: draw_cells(_read_cells(evidence / "fast")),
         "fast-cascades": lambda: draw_cascades(_read_figures(evidence, "fast")),
         "rivals": lambda: draw_rivals(figures()),

@@ -173,13 +173,13 @@ def _check_scale(built: MultiExitNetwork, network: NetworkConfig, optim: OptimCo
     scale = optim.initial_scale
     if scale == 1:
         return
-    if optim.epochs < 3:
-        raise ConfigError(
-            f"--initial-scale {scale:g}: images grow over three epochs or more; "
-            f"with --epochs {optim.epochs} leave it out."
-        )
     channels, *whole = network.image_shape
     height, width = image_sides((whole[0], whole[1]), scale, 0, optim.epochs)
+    if [height, width] == whole:
+        raise ConfigError(
+            f"--initial-scale {scale:g}: with --epochs {optim.epochs} all images would be whole (sides grow by "
+            "eighths); take a smaller share or more epochs, or leave it out."
+        )
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # torch.fx prints the code of what fails in it
             built(torch.zeros(2, channels, height, width))
