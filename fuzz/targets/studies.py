@@ -18,7 +18,7 @@ def study(folder: Path) -> Run:
         def use() -> None:
             found = read_study(file)
             for where, _, method in pairs(found):
-                make_optim(found, where)
+                make_optim(found, where, method)
                 for values in combinations(found.methods[method]):
                     make_loss(found, method, values)
 
