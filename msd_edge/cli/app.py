@@ -16,7 +16,6 @@ from msd_edge.training.distributed import ALONE, read_place
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _INTERRUPTED = 130
-_LONGEST = 3000  # characters of a message
 
 app = typer.Typer(
     name="msd-edge",
@@ -106,8 +105,5 @@ def _fail(message: str, code: int) -> int:
         return code
     if common.state.verbose:
         traceback.print_exc()
-    words = " ".join(message.split())
-    if len(words) > _LONGEST:  # a name in a hostile file may have megabytes
-        words = f"{words[: _LONGEST // 2]} … {words[-_LONGEST // 2 :]}"
-    sys.stderr.write(f"msd-edge: {common.plain(words)}\n")
+    common.say_error(message)
     return code

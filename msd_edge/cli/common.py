@@ -24,6 +24,8 @@ from msd_edge.training.distributed import ALONE, World
 if TYPE_CHECKING:
     from msd_edge.bundle.reader import Bundle
 
+_LONGEST = 3000  # characters of a message
+
 
 @dataclass
 class State:
@@ -72,7 +74,15 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """Print what went wrong to standard error, where work goes on with the rest."""
     if not state.quiet:
-        sys.stderr.write(f"msd-edge: {plain(' '.join(text.split()))}\n")
+        say_error(text)
+
+
+def say_error(text: str) -> None:
+    """Print what went wrong to standard error in one line, cut in its middle if a hostile file makes it megabytes."""
+    words = " ".join(text.split())
+    if len(words) > _LONGEST:
+        words = f"{words[: _LONGEST // 2]} … {words[-_LONGEST // 2 :]}"
+    sys.stderr.write(f"msd-edge: {plain(words)}\n")
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> None:

@@ -30,8 +30,6 @@ Examples:
   msd-edge predict bundles/x photo.jpg --variant onnx-float32 --json
 """
 
-MANIFEST = "manifest.json"
-
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
@@ -84,6 +82,8 @@ def predict(
 
 def _check_order(bundle: Path, images: list[Path]) -> None:
     """Raise where a bundle stands among the images, and none where it belongs."""
+    from msd_edge.bundle.reader import MANIFEST
+
     found = next((path for path in images if (path / MANIFEST).is_file()), None)
     if found is not None and not (bundle / MANIFEST).is_file():
         rest = [bundle, *(path for path in images if path is not found)]

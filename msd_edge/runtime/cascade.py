@@ -84,8 +84,7 @@ class CascadeRunner:
 
         Args:
             bundle: the opened bundle.
-            variant: its name; None: ``tflite-int8``, else ``onnx-int8``, else the first; where no runtime is named
-                either, of those whose runtime is installed.
+            variant: its name; None: the one that ``choose_variant`` takes.
             point: an operating point of its calibration; None: ``lossless``, or the first if there is none so named.
             runtime: litert, tflite-runtime, tensorflow or onnxruntime; None: the preferred installed one.
             threads: how many threads the runtime may use.

@@ -19,8 +19,8 @@ def open_bundle(
     Args:
         path: the bundle's folder.
         point: an operating point of its calibration; None: ``lossless``, or the first if there is none so named.
-        variant: ``tflite-int8`` or another one it holds; None: ``tflite-int8``, else ``onnx-int8``, else the first;
-            where no runtime is named either, of those whose runtime is installed.
+        variant: ``tflite-int8`` or another one it holds; None: ``tflite-int8``, else ``onnx-int8``, else the first,
+            of those that the runtime named runs, or whose runtime is installed.
         runtime: litert, tflite-runtime, tensorflow or onnxruntime; None: the preferred installed one.
         threads: how many threads the runtime may use.
 
