@@ -36,6 +36,7 @@ from msd_edge.processors import usable_processors
 from msd_edge.training import setup
 from msd_edge.training.config import ComputeConfig, OptimConfig, TrainConfig
 from msd_edge.training.methods import LossConfig, compute_loss
+from msd_edge.training.schedule import freezing_epochs
 from msd_edge.training.trainer import EpochReport, Trainer
 
 
@@ -141,32 +142,41 @@ def main(
     initial_scale: Annotated[
         float, typer.Option(min=0.25, max=1, help="As for train: a whole training of so many rounds beside.")
     ] = 1.0,
+    freeze_early: Annotated[
+        float, typer.Option(min=0.1, max=1, help="As for train: a whole training of so many rounds beside.")
+    ] = 1.0,
 ) -> None:
     """Train epochs of ours and of the plain loops in turn, and print their speeds and the ratios."""
     if initial_scale < 1 and rounds < 3:
         raise ConfigError(f"--initial-scale {initial_scale:g}: images grow over three rounds or more, not {rounds}.")
+    if freeze_early < 1 and freezing_epochs(2, freeze_early, rounds)[0] == rounds:
+        raise ConfigError(f"--freeze-early {freeze_early:g}: in {rounds} rounds nothing would be frozen; take more.")
+    ways = {"--initial-scale": (initial_scale, 1.0), "--freeze-early": (1.0, freeze_early)}
+    ways = {f"{name} {min(way):g}": way for name, way in ways.items() if min(way) < 1}
+    if len(ways) == 2:
+        ways["both"] = (initial_scale, freeze_early)
     dataset, split = _load_part(data, images)
 
-    def options(epochs: int, scale: float) -> setup.TrainOptions:
+    def options(epochs: int, scale: float, frozen: float) -> setup.TrainOptions:
         return setup.TrainOptions(
             data=DataConfig(source=data),
             arch=arch,
             width=width,
             loss=LossConfig(method="joint"),
-            optim=OptimConfig(epochs=epochs, batch_size=batch_size, initial_scale=scale),
+            optim=OptimConfig(epochs=epochs, batch_size=batch_size, initial_scale=scale, freeze_early=frozen),
             compute=ComputeConfig(device="auto"),
         )
 
     others = [_loop_in_memory, _loop_with_loader]
-    speeds, trainer, reason = _take_turns(options(rounds + 1, 1.0), dataset, split, others)
+    speeds, trainer, reason = _take_turns(options(rounds + 1, 1.0, 1.0), dataset, split, others)
     ours, memory, loader = (found[1:] for found in speeds)
-    rows = [("msd-edge", ours, loader), ("plain loop, images in memory", memory, loader)]
-    if initial_scale < 1:
-        # The epochs of a training that grows differ; together they are one training.
-        whole, _, _ = _take_turns(options(rounds, initial_scale), dataset, split, [_loop_with_loader])
-        small, beside = ([harmonic_mean(found)] for found in whole)
-        rows.insert(1, (f"msd-edge, images from {initial_scale:g} of their side", small, beside))
-    rows.append(("plain loop, data loader", loader, loader))
+    rows = [("msd-edge", ours, loader)]
+    for name, way in ways.items():
+        # The epochs of such a training differ; together they are one training.
+        whole, _, _ = _take_turns(options(rounds, *way), dataset, split, [_loop_with_loader])
+        changing, beside = ([harmonic_mean(found)] for found in whole)
+        rows.append((f"msd-edge, {name}", changing, beside))
+    rows += [("plain loop, images in memory", memory, loader), ("plain loop, data loader", loader, loader)]
     common.say(f"{describe_machine(trainer.device)}, torch {torch.__version__}")
     common.say(f"{trainer.config.compute.precision}: {reason}")
     common.table(

@@ -21,6 +21,9 @@ from msd_edge.typed import Model
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,60}$")]
 
+# Settings of the training that were not there when the first results were kept.
+_ADDED = ("initial_scale", "freeze_early", "whiten")
+
 
 class NetworkSetting(Model):
     """A network with its exits; ``methods`` limits what it is trained with."""
@@ -205,6 +208,6 @@ def fingerprint(study: Study, cell: Cell) -> str:
     # What else is compared decides nothing about a cell; results from before a setting was there stay what they are.
     left_out = {"methods"}
     left_out |= set() if study.data[cell.data].cutout else {"cutout"}
-    left_out |= set() if optim.initial_scale != 1 else {"initial_scale"}
+    left_out |= {name for name in _ADDED if getattr(optim, name) == OptimConfig.model_fields[name].default}
     text = "\n".join([*(part.model_dump_json(exclude=left_out) for part in parts), str(cell.seed)])
     return hashlib.sha256(text.encode()).hexdigest()

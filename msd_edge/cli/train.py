@@ -122,6 +122,13 @@ def train(
         float,
         typer.Option(min=0.25, max=1, help="Images start at this share of their side, in eighths, and grow: faster."),
     ] = 1.0,
+    freeze_early: Annotated[
+        float,
+        typer.Option(min=0.1, max=1, help="Freeze early layers after this share of the epochs, later ones later."),
+    ] = 1.0,
+    whiten: Annotated[
+        bool, typer.Option("--whiten", help="First layer begins as a whitening of patches of the images.")
+    ] = False,
     pad: Annotated[int | None, typer.Option(min=0, help="Random crop after padding by so many pixels.")] = None,
     flip: Annotated[bool | None, typer.Option(help="Random horizontal flip; default by the data.")] = None,
     cutout: Annotated[int, typer.Option(min=0, help="Side of a random square blanked out.")] = 0,
@@ -224,6 +231,8 @@ def train(
                 warmup=warmup,
                 ema=ema,
                 initial_scale=initial_scale,
+                freeze_early=freeze_early,
+                whiten=whiten,
                 freeze_trunk=freeze_trunk,
             ),
             compute=ComputeConfig(
@@ -375,7 +384,7 @@ def _short(data: str) -> str:
 
 def _describe(plan: "Plan") -> None:
     from msd_edge.training.methods import FEATURE_METHODS
-    from msd_edge.training.schedule import image_sides
+    from msd_edge.training.schedule import freezing_epochs, image_sides
 
     config, dataset = plan.info.config, plan.dataset
     height, width, channels = dataset.image_shape
@@ -389,7 +398,11 @@ def _describe(plan: "Plan") -> None:
     if loss.method in FEATURE_METHODS:
         settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
     first = image_sides((height, width), optim.initial_scale, 0, optim.epochs)
-    growing = "" if first == (height, width) else f" · images from {first[0]}×{first[1]}, growing"
+    ways = "" if first == (height, width) else f" · images from {first[0]}×{first[1]}, growing"
+    if optim.freeze_early < 1:
+        ends = freezing_epochs(len(plan.costs), optim.freeze_early, optim.epochs)
+        ways += f" · trunk frozen piece by piece after epochs {', '.join(str(e) for e in ends if e < optim.epochs)}"
+    ways += " · first layer whitened" if optim.whiten else ""
     common.facts(
         [
             (
@@ -406,7 +419,7 @@ def _describe(plan: "Plan") -> None:
             (
                 "method",
                 f"{loss.method}{settings} · {epochs} · batch {optim.batch_size} · "
-                f"lr {optim.lr:g} {optim.schedule}{growing} · seed {config.seed}",
+                f"lr {optim.lr:g} {optim.schedule}{ways} · seed {config.seed}",
             ),
             ("run", f"{plan.folder.path} · stop with Ctrl-C, go on with --resume"),
         ]

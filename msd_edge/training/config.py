@@ -31,6 +31,10 @@ class OptimConfig(Model):
         qat_lr: their highest learning rate, as a share of ``lr``; it falls to 0 by half a cosine.
         initial_scale: side of the images in the first third of the epochs, as a share of the whole; it grows over the
             second third (progressive resizing); 1: whole images throughout.
+        freeze_early: share of the epochs after which the trunk's first piece is frozen, its statistics included; those
+            behind it follow, the last piece and the branches are trained to the end. Each piece's learning rate falls
+            to 0 until then. 1: none.
+        whiten: the first convolution begins with what patches of the training images are made of.
         ema: decay a step of an exponential moving average of the weights, which is then what is validated and kept;
             0: none.
     """
@@ -47,6 +51,8 @@ class OptimConfig(Model):
     qat_lr: Annotated[float, Field(gt=0, le=1)] = 0.05
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     initial_scale: Annotated[float, Field(ge=0.25, le=1)] = 1.0
+    freeze_early: Annotated[float, Field(ge=0.1, le=1)] = 1.0
+    whiten: bool = False
 
     @property
     def all_epochs(self) -> int:

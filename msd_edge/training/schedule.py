@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of the step, the size of the images as one of the epoch."""
+"""Learning rate as a pure function of the step; the size of the images and what is frozen as ones of the epoch."""
 
 import math
 
@@ -35,3 +35,20 @@ def image_sides(sides: tuple[int, int], initial: float, epoch: int, epochs: int)
     eighths = round(8 * (initial + (1 - initial) * grown))
     height, width = (max(1, round(side * eighths / 8)) for side in sides)
     return height, width
+
+
+def freezing_epochs(pieces: int, first: float, epochs: int) -> tuple[int, ...]:
+    """Return after how many epochs each piece of a trunk is frozen: FreezeOut (Brock et al. 2017, arXiv 1706.04983).
+
+    The first piece after the share ``first`` of all epochs, the last one never, those between evenly between.
+
+    Args:
+        pieces: of the trunk.
+        first: share of the epochs, 1 for no freezing.
+        epochs: in all.
+
+    Returns:
+        From 1 to ``epochs`` for every piece; ``epochs``: it is trained to the end.
+    """
+    shares = [first + (1 - first) * (index / (pieces - 1) if pieces > 1 else 1) for index in range(pieces)]
+    return tuple(max(1, round(share * epochs)) for share in shares)

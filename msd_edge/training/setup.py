@@ -1,8 +1,6 @@
 """From options to a run: data loaded, configuration resolved, folder ready, before any long work."""
 
-import contextlib
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,15 +31,23 @@ from msd_edge.models.build import (
 from msd_edge.models.choices import BranchKind
 from msd_edge.models.network import MultiExitNetwork
 from msd_edge.models.pretrained import Weights, load_single, read_weights
+from msd_edge.training.checks import (
+    check_epochs,
+    check_freezing,
+    check_processes,
+    check_same,
+    check_scale,
+    check_whitening,
+)
 from msd_edge.training.config import AugmentConfig, ComputeConfig, OptimConfig, RunInfo, StartConfig, TrainConfig
 from msd_edge.training.distributed import ALONE, World
 from msd_edge.training.layout import miscomputes_channels_last
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.precision import choose_precision
 from msd_edge.training.run import RunFolder, load_trained
-from msd_edge.training.schedule import image_sides
 from msd_edge.training.shared_run import open_run
 from msd_edge.training.trainer import Trainer, pick_device
+from msd_edge.training.whitening import whiten_first
 
 _LAYOUT_NOTE = (
     "channels-last is off for this network: the processor's kernels get strided 1x1 convolutions of fewer than 8 "
@@ -111,7 +117,7 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
     Raises:
         DataError, ModelError, ConfigError: as the parts do.
     """
-    _check_processes(world, options.optim, options.compute)
+    check_processes(world, options.optim, options.compute)
     device = world.place(pick_device(options.compute.device))
     dataset = dataset or load_dataset(options.data)
     height, width, channels = dataset.image_shape
@@ -120,7 +126,9 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
     network = _configure(options, len(dataset.classes), (channels, height, width), mean, std)
     built = build_network(network)
     probe(built, network.image_shape)
-    _check_scale(built, network, options.optim)
+    check_scale(built, network, options.optim)
+    check_freezing(built, options.optim, shared=options.loss.method != "single")
+    check_whitening(built, network, options.optim, options.weights)
     costs = measure_costs(built)
     start, notes = None, dataset.notes
     if weights is not None:
@@ -160,34 +168,8 @@ def plan_run(options: TrainOptions, folder: Path, world: World = ALONE, dataset:
         places=built.places,
         versions={"msd-edge": __version__, "torch": torch.__version__, "numpy": np.__version__},
     )
-    _check_same(world, info)
+    check_same(world, info)
     return Plan(open_run(folder, world), info, replace(dataset, notes=notes), built, costs, False, weights, world)
-
-
-def _check_scale(built: MultiExitNetwork, network: NetworkConfig, optim: OptimConfig) -> None:
-    """Raise where there is no time for small images, or the network does not run on those that it would begin with.
-
-    Raises:
-        ConfigError: so it is.
-    """
-    scale = optim.initial_scale
-    if scale == 1:
-        return
-    channels, *whole = network.image_shape
-    height, width = image_sides((whole[0], whole[1]), scale, 0, optim.epochs)
-    if [height, width] == whole:
-        raise ConfigError(
-            f"--initial-scale {scale:g}: with --epochs {optim.epochs} all images would be whole (sides grow by "
-            "eighths); take a smaller share or more epochs, or leave it out."
-        )
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # torch.fx prints the code of what fails in it
-            built(torch.zeros(2, channels, height, width))
-    except Exception:  # noqa: BLE001  the forward may be the user's code
-        raise ConfigError(
-            f"--initial-scale {scale:g}: {network.arch} does not run on images of {height}x{width} pixels; "
-            "take a larger share, or leave it out."
-        ) from None
 
 
 def check_options(options: TrainOptions) -> None:
@@ -220,48 +202,6 @@ def _configure(
         mean=mean,
         std=std,
     )
-
-
-def _check_processes(world: World, optim: OptimConfig, compute: ComputeConfig) -> None:
-    """Raise where several processes cannot do as asked.
-
-    Raises:
-        ConfigError: they cannot.
-    """
-    if world.size == 1:
-        return
-    world.check_batch(optim.batch_size)
-    if compute.compile:
-        raise ConfigError("--compile is for one process; leave it out.")
-
-
-def _check_same(world: World, info: RunInfo) -> None:
-    """Wait until all processes have read the data, and raise where they would not train the same run.
-
-    Raises:
-        DataError: their images differ.
-        ConfigError: something else does.
-    """
-    world.wait()
-    config = info.config.model_copy(update={"data": DataConfig(), "start": None})
-    found = world.find_difference(
-        {f"the {name} images": getattr(info, f"{name}_sha256") for name in ("train", "calibration", "test")}
-    )
-    if found is not None:
-        raise DataError(
-            f"{found[0]} of process {found[1]} are not those of process 0; the same data must be on every host."
-        )
-    start = "" if info.config.start is None else info.config.start.sha256
-    found = world.find_difference(
-        {"the weights to start from": start}
-        | {f"the version of {name}": version for name, version in info.versions.items()}
-        | {f"the run's {name}": value for name, value in config.model_dump(mode="json").items()}
-    )
-    if found is not None:
-        name, rank, other, first = found
-        raise ConfigError(
-            f"{name}: process {rank} has {other} and process 0 {first}; all must have the same ones to train together."
-        )
 
 
 def _read_weights(options: TrainOptions, classes: int, channels: int) -> Weights | None:
@@ -357,9 +297,9 @@ def plan_resume(
     wanted = {"epochs": epochs, "qat_epochs": qat_epochs}
     optim = optim.model_copy(update={name: value for name, value in wanted.items() if value is not None})
     if optim != config.optim:
-        _check_epochs(folder, config.optim, optim)
+        check_epochs(folder, config.optim, optim)
         config = config.model_copy(update={"optim": optim})
-    _check_processes(world, config.optim, config.compute)
+    check_processes(world, config.optim, config.compute)
     chosen = world.place(pick_device(device or config.compute.device))
     config = config.model_copy(update={"compute": config.compute.model_copy(update={"device": chosen.type})})
     dataset = load_run_data(info, folder.path, data)
@@ -367,31 +307,8 @@ def plan_resume(
         config = config.model_copy(update={"data": config.data.model_copy(update={"source": data})})
     info = info.model_copy(update={"config": config})
     network = build_network(config.network)
-    _check_same(world, info)
+    check_same(world, info)
     return Plan(folder, info, dataset, network, measure_costs(network), resumed=True, world=world)
-
-
-def _check_epochs(folder: RunFolder, before: OptimConfig, now: OptimConfig) -> None:
-    """Raise if a run cannot go on with a new number of epochs.
-
-    Raises:
-        ConfigError: more are trained already, or float ones would be added behind those in int8 arithmetic.
-    """
-    done = len(folder.read_metrics())
-    quantized = max(0, done - before.epochs)
-    if quantized and now.epochs != before.epochs:
-        epochs = f"{quantized} epoch{'s' if quantized != 1 else ''}"
-        raise ConfigError(
-            f"--epochs {now.epochs}: {folder.path} has trained {epochs} in int8 "
-            f"arithmetic behind its {before.epochs}; --qat-epochs gives it more of these."
-        )
-    for option, wanted, trained in (
-        ("--epochs", now.epochs, min(done, before.epochs)),
-        ("--qat-epochs", now.qat_epochs, quantized),
-    ):
-        if wanted < trained:
-            epochs = f"{trained} epoch{'s' if trained != 1 else ''}"
-            raise ConfigError(f"{option} {wanted}: {folder.path} has trained {epochs} already.")
 
 
 def load_run_data(info: RunInfo, path: Path, data: str | None = None) -> Dataset:
@@ -456,6 +373,9 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
             load_single(trainer.network, plan.weights, name_classifier(info.config.network))
             trainer.restart_average()
         folder = trainer.folder = folder.begin()
+    if info.config.optim.whiten and trainer.epoch == 0:  # a run that was stopped in its first epoch begins as it did
+        whiten_first(trainer.network, plan.dataset.train, info.config.network.image_shape)
+        trainer.restart_average()
     folder.write_info(info)
     if not plan.resumed and plan.weights is not None:
         trainer.save_state()

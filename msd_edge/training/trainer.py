@@ -23,7 +23,7 @@ from msd_edge.training.int8 import Int8Arithmetic
 from msd_edge.training.methods import FEATURE_METHODS, Terms, compute_loss
 from msd_edge.training.recorded import RecordedStep, release
 from msd_edge.training.run import RunFolder, load_weights, make_network
-from msd_edge.training.schedule import fine_tuning_rate, image_sides, learning_rate
+from msd_edge.training.schedule import fine_tuning_rate, freezing_epochs, image_sides, learning_rate
 
 Forward = Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 
@@ -108,9 +108,11 @@ class Trainer:
             self.frozen = frozen_parts(self.network, new_classifier=new)
             for part in self.frozen:
                 part.requires_grad_(False)
+        self.early = self._find_early()
         needed = config.loss.method in FEATURE_METHODS
         self.adapters = adapters.to(self.device) if needed and (adapters := make_adapters(self.network)) else None
-        self.optimizer = _make_optimizer([self.network, *([self.adapters] if self.adapters else [])], config)
+        modules = [self.network, *([self.adapters] if self.adapters else [])]
+        self.optimizer = _make_optimizer(modules, self.early, config)
         self.average: dict[str, Tensor] | None = None
         self.restart_average()
         self.training = Feeder(dataset.train, self.device, config.compute.workers, world.shard)
@@ -223,6 +225,15 @@ class Trainer:
         parameters = [parameter for _, parameter in self._named_parameters()]
         return RecordedStep(parameters, self._whole_batch)
 
+    def _find_early(self) -> dict[nn.Module, int]:
+        """Return the pieces of the trunk that are trained for some of the epochs only, and for how many."""
+        optim = self.config.optim
+        if optim.freeze_early == 1 or not isinstance(self.network, MultiExitNetwork):
+            return {}
+        pieces = list(self.network.trunk)
+        ends = freezing_epochs(len(pieces), optim.freeze_early, optim.epochs)
+        return {piece: end for piece, end in zip(pieces, ends, strict=True) if end < optim.epochs}
+
     @property
     def _whole_batch(self) -> int:
         """Images of a batch that is not an epoch's last."""
@@ -256,9 +267,8 @@ class Trainer:
         batches = self.training.batches(order, config.batch_size)
         for step, ((first, last), (images, labels)) in enumerate(zip(self.bounds, batches, strict=True)):
             whole = last - first
-            lr = self._rate(step)
             for group in self.optimizer.param_groups:
-                group["lr"] = lr
+                lr = group["lr"] = self._rate(step, group["epochs"])  # the last group is trained in all of them
             changed = augment(images, self.augmentation, generator, whole=whole, shard=self.world.shard)
             terms = self._differentiate(shrink(changed, sides), labels, progress, dtype, whole)
             self.optimizer.step()
@@ -299,12 +309,13 @@ class Trainer:
             best_epoch=self.best_epoch,
         )
 
-    def _rate(self, step: int) -> float:
-        """Return the learning rate of a step of this epoch."""
+    def _rate(self, step: int, epochs: int) -> float:
+        """Return the learning rate of a step of this epoch for weights that are trained in so many epochs."""
         config = self.config.optim
         number = self.epoch * self.steps + step
         if not self._int8:
-            return learning_rate(config.schedule, config.lr, config.warmup, number, config.epochs * self.steps)
+            steps = epochs * self.steps
+            return learning_rate(config.schedule, config.lr, config.warmup, min(number, steps - 1), steps)
         number -= config.epochs * self.steps
         return fine_tuning_rate(config.lr * config.qat_lr, number, config.qat_epochs * self.steps)
 
@@ -319,7 +330,7 @@ class Trainer:
 
         if self.recorded is not None and not self._int8:
             moving = progress if self.config.loss.method in FEATURE_METHODS else 0.0
-            return self.recorded.run((moving, dtype), compute, images, labels)
+            return self.recorded.run((moving, dtype, self._frozen_now), compute, images, labels)
         terms = compute(images, labels)
         self.world.add_gradients(parameter for _, parameter in self._named_parameters())
         return terms
@@ -340,11 +351,19 @@ class Trainer:
         mean = self.world.mean
         return compute_loss(self.config.loss, logits, features, labels, progress=progress, tau=self.tau, mean=mean)
 
+    @property
+    def _frozen_now(self) -> int:
+        """How many pieces of the trunk are trained no more."""
+        return 0 if self._int8 else sum(end <= self.epoch for end in self.early.values())
+
     def _train_mode(self) -> None:
         # int8 files have BatchNorm as it was trained.
         self.network.train(not self._int8)
         for part in self.frozen:
             part.eval()
+        for number, piece in enumerate(self.early):
+            piece.requires_grad_(number >= self._frozen_now)
+            piece.train(number >= self._frozen_now and not self._int8)
 
     def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         yield from self.network.named_parameters()
@@ -435,11 +454,16 @@ def _compile(run: Forward) -> Forward:
     return torch.compile(run, dynamic=False)
 
 
-def _make_optimizer(modules: Sequence[nn.Module], config: TrainConfig) -> torch.optim.SGD:
+def _make_optimizer(modules: Sequence[nn.Module], early: dict[nn.Module, int], config: TrainConfig) -> torch.optim.SGD:
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.dim() > 1]
-    plain = [p for p in parameters if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    shorter = {p: end for piece, end in early.items() for p in piece.parameters()}
+    groups = []
+    for epochs in sorted({*early.values(), config.optim.epochs}):
+        members = [p for p in parameters if shorter.get(p, config.optim.epochs) == epochs]
+        decayed = [p for p in members if p.dim() > 1]
+        plain = [p for p in members if p.dim() <= 1]
+        groups.append({"params": decayed, "weight_decay": config.optim.weight_decay, "epochs": epochs})
+        groups.append({"params": plain, "weight_decay": 0.0, "epochs": epochs})
     return torch.optim.SGD(
         groups,
         lr=config.optim.lr,

@@ -13,11 +13,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_every_way_of_training_is_measured() -> None:
-    done = run("--arch", "resnet8", "--width", "4", "--images", "256", "--rounds", "3", "--initial-scale", "0.5")
+    small = ("--arch", "resnet8", "--width", "4", "--images", "256", "--rounds", "3")
+    done = run(*small, "--initial-scale", "0.5", "--freeze-early", "0.4")
     assert done.returncode == 0, done.stderr
     rows = {line[:38].strip(): line.split()[-3:] for line in done.stdout.splitlines() if line[38:].split()}
-    ways = ("msd-edge", "msd-edge, images from 0.5 of their side", "plain loop, images in memory")
-    for way in (*ways, "plain loop, data loader"):
+    ours = ("msd-edge", "msd-edge, --initial-scale 0.5", "msd-edge, --freeze-early 0.4", "msd-edge, both")
+    for way in (*ours, "plain loop, images in memory", "plain loop, data loader"):
         speed, lowest, ratio = next(map(float, found) for name, found in rows.items() if name == way[:38].strip())
         assert speed >= lowest > 0
         assert ratio > 0
@@ -28,6 +29,12 @@ def test_too_few_rounds_for_growing_images_are_refused_first() -> None:
     done = run("--rounds", "2", "--initial-scale", "0.5")
     assert done.returncode == 2
     assert "--initial-scale 0.5: images grow over three rounds or more, not 2." in done.stderr
+
+
+def test_too_few_rounds_for_freezing_are_refused_first() -> None:
+    done = run("--rounds", "1", "--freeze-early", "0.5")
+    assert done.returncode == 2
+    assert "--freeze-early 0.5: in 1 rounds nothing would be frozen; take more." in done.stderr
 
 
 def test_data_that_is_not_there_is_told_in_a_sentence() -> None:

@@ -87,6 +87,8 @@ def train(case: dict[str, Any], world: World = ALONE) -> None:
                 batch_size=case["batch"],
                 ema=case.get("ema", 0.0),
                 initial_scale=case.get("initial_scale", 1.0),
+                freeze_early=case.get("freeze_early", 1.0),
+                whiten=case.get("whiten", False),
             ),
             compute=ComputeConfig(device="cpu", precision="fp32"),
             pad=1,

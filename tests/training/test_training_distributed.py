@@ -35,7 +35,7 @@ TOLERANCE = 5e-5
 METHODS: tuple[dict[str, Any], ...] = (
     {"ema": 0.9},
     {"loss": {"method": "annealed", "tau": 0.5}},
-    {"branch": "pooled", "initial_scale": 0.5},
+    {"branch": "pooled", "initial_scale": 0.5, "freeze_early": 0.3, "whiten": True},
 )
 
 

@@ -15,9 +15,19 @@ from msd_edge.training.trainer import EpochReport, Trainer
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: steps are recorded on one only")
-@pytest.mark.parametrize(("method", "scale"), [("joint", 1), ("msd", 1), ("last-teacher", 1), ("joint", 0.5)])
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("joint", {}),
+        ("msd", {}),
+        ("last-teacher", {}),
+        ("joint", {"initial_scale": 0.5}),
+        ("joint", {"freeze_early": 0.4}),
+        ("msd", {"initial_scale": 0.5, "freeze_early": 0.4}),
+    ],
+)
 def test_replayed_steps_train_like_others(
-    tmp_path: Path, method: Method, scale: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, method: Method, changes: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(name: str) -> list[EpochReport]:
         options = setup.TrainOptions(
@@ -25,7 +35,7 @@ def test_replayed_steps_train_like_others(
             arch="resnet8",
             width=8,
             loss=LossConfig(method=method),
-            optim=OptimConfig(epochs=3, batch_size=100, lr=0.05, initial_scale=scale),
+            optim=OptimConfig.model_validate({"epochs": 3, "batch_size": 100, "lr": 0.05, **changes}),
             compute=ComputeConfig(device="cuda", precision="fp32"),
         )
         trainer, _, _ = setup.start_trainer(setup.plan_run(options, tmp_path / name))

@@ -94,6 +94,8 @@ CASES: list[dict[str, object]] = [
     {"momentum": 0.0, "schedule": "one-cycle"},
     {"pad": 2, "flip": True, "cutout": 3},
     {"initial_scale": 0.5},
+    {"freeze_early": 0.3, "whiten": True, "ema": 0.5},
+    {"freeze_early": 0.3, "schedule": "one-cycle", "qat_epochs": 1},
     {"branch": "separable", "branch_width": 0.5, "width": 16},
     {"precision": "bf16"},
 ]

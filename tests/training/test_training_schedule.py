@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msd_edge.training.schedule import image_sides, learning_rate
+from msd_edge.training.schedule import freezing_epochs, image_sides, learning_rate
 
 
 @given(st.sampled_from(["cosine", "one-cycle"]), st.floats(0, 1), st.integers(1, 500))
@@ -38,3 +38,22 @@ def test_images_stay_whole_where_they_begin_whole() -> None:
 def test_thirds_of_a_training() -> None:
     sides = [image_sides((32, 32), 0.5, epoch, 12)[0] for epoch in range(12)]
     assert sides == [16, 16, 16, 16, 20, 24, 28, 32, 32, 32, 32, 32]
+
+
+@given(st.integers(1, 12), st.floats(0.1, 1), st.integers(1, 300))
+def test_early_pieces_are_frozen_first_and_the_last_one_never(pieces: int, first: float, epochs: int) -> None:
+    ends = freezing_epochs(pieces, first, epochs)
+    assert list(ends) == sorted(ends)
+    assert len(ends) == pieces
+    assert ends[0] >= 1
+    assert ends[-1] == epochs
+    if pieces > 1:
+        assert abs(ends[0] - max(1, first * epochs)) <= 0.5
+
+
+def test_nothing_is_frozen_where_nothing_is_asked() -> None:
+    assert freezing_epochs(4, 1.0, 30) == (30,) * 4
+
+
+def test_pieces_between_are_frozen_evenly() -> None:
+    assert freezing_epochs(3, 0.5, 20) == (10, 15, 20)
