@@ -25,7 +25,7 @@ from msd_edge.benchmarks.evidence.tables import (
     draw_speeds,
 )
 from msd_edge.benchmarks.shift import Shift, draw_shifts
-from msd_edge.benchmarks.study.table import draw_tables, summarise_cells
+from msd_edge.benchmarks.study.table import draw_pooled, draw_tables, pool_gains, summarise_cells
 from msd_edge.benchmarks.throughput import Speed
 from msd_edge.bundle.reader import explain
 from msd_edge.cli import common
@@ -66,7 +66,9 @@ def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
 
     return {
         "methods": lambda: _draw_study(evidence / "methods", "joint"),
+        "methods-pooled": lambda: draw_pooled(pool_gains(_read_cells(evidence / "methods"), "joint")),
         "msdnet": lambda: _draw_study(evidence / "msdnet", "joint"),
+        "speed": lambda: _draw_study(evidence / "speed", "joint"),
         "resizing": lambda: _draw_study(evidence / "resizing", "whole"),
         "fast": lambda: draw_cells(_read_cells(evidence / "fast")),
         "fast-cascades": lambda: draw_cascades(_read_figures(evidence, "fast")),

@@ -39,15 +39,16 @@ def draw_rivals(figures: Figures) -> str:
 def draw_cells(results: Sequence[Mapping[str, Any]]) -> str:
     """Return a row for every finished cell of a study that compares networks: costs and accuracies of all exits."""
     lines = [
-        _row("data", "network", "M MACs to each exit", "calibration, %", "test, %", "epochs", "million parameters"),
-        "|---|---|---:|---:|---:|---:|---:|",
+        _row("data", "network", "method", "M MACs to each exit", "calibration, %", "test, %", "epochs", "million parameters"),
+        "|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for result in sorted(results, key=lambda result: (result["data"], result["macs"][-1])):
         if "test" in result:
             costs = " / ".join(f"{macs / 1e6:.0f}" for macs in result["macs"])
             accuracies = (" / ".join(f"{100 * v:.2f}" for v in result[split]) for split in ("calibration", "test"))
             size = f"{result['parameters'] / 1e6:.1f}"
-            lines.append(_row(result["data"], result["network"], costs, *accuracies, str(result["epochs"]), size))
+            names = (result["data"], result["network"], result["method"])
+            lines.append(_row(*names, costs, *accuracies, str(result["epochs"]), size))
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from msd_edge.training.distributed import read_place
 
 from .cells import Running, Step, cells_of, read_result
 from .settings import Cell, read_study
-from .table import draw_tables, summarise_cells
+from .table import draw_pooled, draw_tables, pool_gains, summarise_cells
 from .work import share_work, work
 
 
@@ -61,6 +61,9 @@ def main(
     if not results:
         raise ConfigError(f"{out}: there are no results of {file} to draw.")
     table = draw_tables(summarise_cells(results, study.baseline), study.baseline)
+    pooled = pool_gains(results, study.baseline)
+    if any(count > 1 for count, _ in pooled.values()):
+        table += f"\n### over all settings\n\n{draw_pooled(pooled)}\n"
     common.say(table)
     write_text(out / "table.md", table)
 

@@ -62,6 +62,41 @@ def summarise_cells(results: Iterable[Mapping[str, Any]], baseline: str) -> dict
     }
 
 
+def pool_gains(results: Iterable[Mapping[str, Any]], baseline: str) -> dict[str, tuple[int, list[list[float]]]]:
+    """Return the gains of every method against the baseline's run of the same network, data and seed, over all of them.
+
+    Args:
+        results: of cells with a test accuracy; trials are left out.
+        baseline: what the others are held against.
+
+    Returns:
+        Of every method how many settings (data, network) it was trained in, and the gain of every exit, in points, of
+        each of its runs that has a counterpart.
+    """
+    tested = {(r["data"], r["network"], r["method"], r["seed"]): r["test"] for r in results if "test" in r}
+    settings: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    gains: dict[str, list[list[float]]] = defaultdict(list)
+    for (data, network, method, seed), accuracy in tested.items():
+        base = tested.get((data, network, baseline, seed))
+        if method != baseline and base is not None and len(base) == len(accuracy):
+            settings[method].add((data, network))
+            gains[method].append((100 * np.subtract(accuracy, base)).tolist())
+    return {method: (len(settings[method]), found) for method, found in gains.items()}
+
+
+def draw_pooled(pooled: Mapping[str, tuple[int, Sequence[Sequence[float]]]], least: int = 2) -> str:
+    """Return the gains over all settings as a table in Markdown, of methods that were trained in ``least`` or more."""
+    rows = {method: (count, gains) for method, (count, gains) in pooled.items() if count >= least}
+    exits = range(1, 1 + max((len(gains[0]) for _, gains in rows.values()), default=0))
+    lines = ["| method | settings | pairs |" + "".join(f" gain {k} (p) |" for k in exits)]
+    lines.append("|---|---:|---:|" + "---:|" * len(exits))
+    for method, (count, gains) in rows.items():
+        columns = np.array(gains).T
+        cells = [f" {_draw_gain(column.mean(), paired_test(column))} |" for column in columns]
+        lines.append(f"| {method} | {count} | {len(gains)} |" + "".join(cells))
+    return "\n".join(lines)
+
+
 def _summarise(method: str, seeds: dict[int, Sequence[float]], base: dict[int, Sequence[float]]) -> Row:
     values = 100 * np.array(list(seeds.values()), float)
     deviation = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
@@ -107,8 +142,12 @@ def _draw_gains(row: Row, exits: range) -> str:
     if row.gain is None:
         return " |" * len(exits)
     tests = row.p_value or (None,) * len(row.gain)
-    cells = [f"{round(gain, 2) + 0.0:+.2f}{_draw_p(p)}" for gain, p in zip(row.gain, tests, strict=True)]
+    cells = [_draw_gain(gain, p) for gain, p in zip(row.gain, tests, strict=True)]
     return "".join(f" {cells[k - 1]} |" for k in exits)
+
+
+def _draw_gain(gain: float, p_value: float | None) -> str:
+    return f"{round(gain, 2) + 0.0:+.2f}{_draw_p(p_value)}"
 
 
 def _draw_p(value: float | None) -> str:

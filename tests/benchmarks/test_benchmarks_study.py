@@ -16,7 +16,7 @@ from msd_edge.benchmarks.study import __main__ as program
 from msd_edge.benchmarks.study import work
 from msd_edge.benchmarks.study.cells import cells_of, read_result, result_path
 from msd_edge.benchmarks.study.settings import read_study
-from msd_edge.benchmarks.study.table import draw_tables, paired_test, summarise_cells
+from msd_edge.benchmarks.study.table import draw_pooled, draw_tables, paired_test, pool_gains, summarise_cells
 from msd_edge.errors import ConfigError, Interrupted, MsdEdgeError
 from msd_edge.locks import hold
 
@@ -275,3 +275,24 @@ def test_rows_are_held_against_the_same_seeds() -> None:
     assert "| msd | 2 | 83.00 ± 0.00 | 89.50 ± 0.71 | +2.00 (0.30) | -0.50 (0.50) |" in draw_tables(
         {("d", "n"): rows}, "joint"
     )
+
+
+def test_gains_of_all_settings_are_pooled_pair_by_pair() -> None:
+    def cell(data: str, method: str, seed: int, *test: float) -> dict[str, object]:
+        return {"data": data, "network": "n", "method": method, "seed": seed, "test": list(test)}
+
+    results = [
+        *(cell("a", "joint", 0, 0.80, 0.90), cell("b", "joint", 0, 0.70, 0.75), cell("b", "joint", 1, 0.70, 0.75)),
+        *(cell("a", "msd", 0, 0.81, 0.90), cell("b", "msd", 0, 0.73, 0.74), cell("b", "msd", 1, 0.72, 0.76)),
+        *(cell("a", "msd", 7, 0.1, 0.1), cell("b", "single", 0, 0.6, 0.6), {"data": "a", "trial": 0}),
+    ]
+    pooled = pool_gains(results, "joint")
+    assert pooled["msd"][0] == 2
+    assert np.allclose(pooled["msd"][1], [[1, 0], [3, -1], [2, 1]])
+    assert pooled["single"][0] == 1
+    p_value = stats.ttest_1samp([1, 3, 2], 0).pvalue
+    assert draw_pooled(pooled).splitlines() == [
+        "| method | settings | pairs | gain 1 (p) | gain 2 (p) |",
+        "|---|---:|---:|---:|---:|",
+        f"| msd | 2 | 3 | +2.00 ({p_value:.2f}) | +0.00 (1.00) |",
+    ]
