@@ -39,6 +39,9 @@ from msd_edge.training.methods import LossConfig, compute_loss
 from msd_edge.training.schedule import freezing_epochs
 from msd_edge.training.trainer import EpochReport, Trainer
 
+# Trains an epoch, given its number, and returns its images a second.
+Epoch = Callable[[int], float]
+
 
 class _Pictures(TorchDataset[tuple[Tensor, int]]):
     """One image at a time, as torchvision's own data sets give them."""
@@ -67,7 +70,7 @@ class PlainLoop:
     config: TrainConfig
     batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 
-    def start(self) -> Callable[[int], float]:
+    def start(self) -> Epoch:
         """Return a function that trains an epoch and returns its images a second."""
         device = torch.device(self.config.compute.device)
         torch.manual_seed(self.config.seed)
@@ -167,13 +170,18 @@ def main(
             compute=ComputeConfig(device="auto"),
         )
 
-    others = [_loop_in_memory, _loop_with_loader]
-    speeds, trainer, reason = _take_turns(options(rounds + 1, 1.0, 1.0), dataset, split, others)
+    loops: list[Epoch] = []
+
+    def start(config: TrainConfig) -> list[Epoch]:
+        loops.extend(make(split, config).start() for make in (_loop_in_memory, _loop_with_loader))
+        return loops
+
+    speeds, trainer, reason = _take_turns(options(rounds + 1, 1.0, 1.0), dataset, start)
     ours, memory, loader = (found[1:] for found in speeds)
     rows = [("msd-edge", ours, loader)]
     for name, way in ways.items():
         # The epochs of such a training differ; together they are one training.
-        whole, _, _ = _take_turns(options(rounds, *way), dataset, split, [_loop_with_loader])
+        whole, _, _ = _take_turns(options(rounds, *way), dataset, lambda _: loops[-1:])
         changing, beside = ([harmonic_mean(found)] for found in whole)
         rows.append((f"msd-edge, {name}", changing, beside))
     rows += [("plain loop, images in memory", memory, loader), ("plain loop, data loader", loader, loader)]
@@ -191,10 +199,14 @@ def main(
 def _take_turns(
     options: setup.TrainOptions,
     dataset: Dataset,
-    split: MemorySet,
-    others: Sequence[Callable[[MemorySet, TrainConfig], PlainLoop]],
+    start: Callable[[TrainConfig], Sequence[Epoch]],
 ) -> tuple[list[list[float]], Trainer, str]:
     """Train as asked, an epoch of each other loop after each of ours.
+
+    Args:
+        options: of our training.
+        dataset: what it is trained on.
+        start: starts the other loops, or gives those that are running, for our configuration.
 
     Returns:
         Images a second of every epoch, ours first; our trainer, and why it has the precision it has.
@@ -202,7 +214,7 @@ def _take_turns(
     with tempfile.TemporaryDirectory() as place:
         plan = setup.plan_run(options, Path(place) / "run", dataset=dataset)
         trainer, info, reason = setup.start_trainer(plan)
-        loops = [make(split, info.config).start() for make in others]
+        loops = start(info.config)
         speeds: list[list[float]] = [[] for _ in range(1 + len(loops))]
 
         def on_epoch(report: EpochReport) -> None:

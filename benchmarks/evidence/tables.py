@@ -39,7 +39,16 @@ def draw_rivals(figures: Figures) -> str:
 def draw_cells(results: Sequence[Mapping[str, Any]]) -> str:
     """Return a row for every finished cell of a study that compares networks: costs and accuracies of all exits."""
     lines = [
-        _row("data", "network", "method", "M MACs to each exit", "calibration, %", "test, %", "epochs", "million parameters"),
+        _row(
+            "data",
+            "network",
+            "method",
+            "M MACs to each exit",
+            "calibration, %",
+            "test, %",
+            "epochs",
+            "million parameters",
+        ),
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for result in sorted(results, key=lambda result: (result["data"], result["macs"][-1])):
