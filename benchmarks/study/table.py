@@ -62,38 +62,43 @@ def summarise_cells(results: Iterable[Mapping[str, Any]], baseline: str) -> dict
     }
 
 
-def pool_gains(results: Iterable[Mapping[str, Any]], baseline: str) -> dict[str, tuple[int, list[list[float]]]]:
+def pool_gains(
+    results: Iterable[Mapping[str, Any]], baseline: str
+) -> dict[tuple[str, int], tuple[int, list[list[float]]]]:
     """Return the gains of every method against the baseline's run of the same network, data and seed, over all of them.
+
+    Networks with as many exits are pooled: the second exit of two is not the second of three.
 
     Args:
         results: of cells with a test accuracy; trials are left out.
         baseline: what the others are held against.
 
     Returns:
-        Of every method how many settings (data, network) it was trained in, and the gain of every exit, in points, of
-        each of its runs that has a counterpart.
+        Of every method and number of exits how many settings (data, network) it was trained in, and the gain of every
+        exit, in points, of each of its runs that has a counterpart.
     """
     tested = {(r["data"], r["network"], r["method"], r["seed"]): r["test"] for r in results if "test" in r}
-    settings: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    gains: dict[str, list[list[float]]] = defaultdict(list)
+    settings: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
+    gains: dict[tuple[str, int], list[list[float]]] = defaultdict(list)
     for (data, network, method, seed), accuracy in tested.items():
         base = tested.get((data, network, baseline, seed))
         if method != baseline and base is not None and len(base) == len(accuracy):
-            settings[method].add((data, network))
-            gains[method].append((100 * np.subtract(accuracy, base)).tolist())
-    return {method: (len(settings[method]), found) for method, found in gains.items()}
+            settings[method, len(base)].add((data, network))
+            gains[method, len(base)].append((100 * np.subtract(accuracy, base)).tolist())
+    return {key: (len(settings[key]), found) for key, found in gains.items()}
 
 
-def draw_pooled(pooled: Mapping[str, tuple[int, Sequence[Sequence[float]]]], least: int = 2) -> str:
+def draw_pooled(pooled: Mapping[tuple[str, int], tuple[int, Sequence[Sequence[float]]]], least: int = 2) -> str:
     """Return the gains over all settings as a table in Markdown, of methods that were trained in ``least`` or more."""
-    rows = {method: (count, gains) for method, (count, gains) in pooled.items() if count >= least}
-    exits = range(1, 1 + max((len(gains[0]) for _, gains in rows.values()), default=0))
+    rows = {key: (count, gains) for key, (count, gains) in pooled.items() if count >= least}
+    numbers = {number for _, number in rows}
+    exits = range(1, 1 + max(numbers, default=0))
     lines = ["| method | settings | pairs |" + "".join(f" gain {k} (p) |" for k in exits)]
     lines.append("|---|---:|---:|" + "---:|" * len(exits))
-    for method, (count, gains) in rows.items():
-        columns = np.array(gains).T
-        cells = [f" {_draw_gain(column.mean(), paired_test(column))} |" for column in columns]
-        lines.append(f"| {method} | {count} | {len(gains)} |" + "".join(cells))
+    for (method, number), (count, gains) in rows.items():
+        name = method if len(numbers) == 1 else f"{method}, {number} exits"
+        cells = [f" {_draw_gain(column.mean(), paired_test(column))} |" for column in np.array(gains).T]
+        lines.append(f"| {name} | {count} | {len(gains)} |" + "".join(cells) + " |" * (len(exits) - number))
     return "\n".join(lines)
 
 

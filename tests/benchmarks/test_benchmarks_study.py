@@ -287,12 +287,25 @@ def test_gains_of_all_settings_are_pooled_pair_by_pair() -> None:
         *(cell("a", "msd", 7, 0.1, 0.1), cell("b", "single", 0, 0.6, 0.6), {"data": "a", "trial": 0}),
     ]
     pooled = pool_gains(results, "joint")
-    assert pooled["msd"][0] == 2
-    assert np.allclose(pooled["msd"][1], [[1, 0], [3, -1], [2, 1]])
-    assert pooled["single"][0] == 1
+    assert pooled["msd", 2][0] == 2
+    assert np.allclose(pooled["msd", 2][1], [[1, 0], [3, -1], [2, 1]])
+    assert pooled["single", 2][0] == 1
     p_value = stats.ttest_1samp([1, 3, 2], 0).pvalue
     assert draw_pooled(pooled).splitlines() == [
         "| method | settings | pairs | gain 1 (p) | gain 2 (p) |",
         "|---|---:|---:|---:|---:|",
         f"| msd | 2 | 3 | +2.00 ({p_value:.2f}) | +0.00 (1.00) |",
+    ]
+
+
+def test_networks_with_other_numbers_of_exits_are_pooled_apart() -> None:
+    results = [
+        {"data": data, "network": network, "method": method, "seed": 0, "test": [0.7 + gain] * exits}
+        for data, more in (("a", 0.01), ("b", 0.03))
+        for network, exits in (("two", 2), ("three", 3))
+        for method, gain in (("joint", 0.0), ("msd", more))
+    ]
+    assert draw_pooled(pool_gains(results, "joint")).splitlines()[2:] == [
+        "| msd, 2 exits | 2 | 2 | +2.00 (0.30) | +2.00 (0.30) | |",
+        "| msd, 3 exits | 2 | 2 | +2.00 (0.30) | +2.00 (0.30) | +2.00 (0.30) |",
     ]
