@@ -186,10 +186,8 @@ def train(
         )
     else:
         check_arch(arch)
-        if method == "single" and exits > 1:
-            if equilibrium:
-                raise ConfigError("--equilibrium weighs what exits send into one trunk; --method single has no such.")
-            common.warn("--method single trains every exit as a network of its own: there is no cascade to export.")
+        if method == "single" and exits > 1 and equilibrium:
+            raise ConfigError("--equilibrium weighs what exits send into one trunk; --method single has no such.")
         options = setup.TrainOptions(
             data=DataConfig(
                 source=common.resolve_source(data),
@@ -254,6 +252,8 @@ def train(
         path = out or Path("runs") / f"{_safe_name(arch)}-{_short(data)}"
         world.share(lambda: setup.prepare_folder(path, overwrite=overwrite))
         plan = setup.plan_run(options, path, world)
+        if method == "single" and plan.network.exits > 1:
+            common.warn("--method single trains every exit as a network of its own: there is no cascade to export.")
     for note in plan.dataset.notes:
         common.warn(note)
     if not as_json:
@@ -401,7 +401,8 @@ def _describe(plan: "Plan") -> None:
     ways = "" if first == (height, width) else f" · images from {first[0]}×{first[1]}, growing"
     if optim.freeze_early < 1:
         ends = freezing_epochs(len(plan.costs), optim.freeze_early, optim.epochs)
-        ways += f" · trunk frozen piece by piece after epochs {', '.join(str(e) for e in ends if e < optim.epochs)}"
+        early = ", ".join(str(end) for end in ends if end < optim.epochs)  # none: gone on with for fewer epochs
+        ways += f" · trunk frozen piece by piece after epochs {early}" if early else ""
     ways += " · first layer whitened" if optim.whiten else ""
     common.facts(
         [

@@ -13,7 +13,7 @@ from msd_edge.training.config import ComputeConfig, OptimConfig, RunInfo
 from msd_edge.training.distributed import World
 from msd_edge.training.run import RunFolder
 from msd_edge.training.schedule import freezing_epochs, image_sides
-from msd_edge.training.whitening import first_convolutions
+from msd_edge.training.whitening import first_convolutions, patch_sides
 
 
 def check_scale(built: MultiExitNetwork, network: NetworkConfig, optim: OptimConfig) -> None:
@@ -80,8 +80,22 @@ def check_whitening(built: MultiExitNetwork, network: NetworkConfig, optim: Opti
         return
     if weights is not None:
         raise ConfigError("--whiten gives the first layer its weights, --weights does too; give one of them.")
-    if not first_convolutions(built, network.image_shape):
+    found = first_convolutions(built, network.image_shape)
+    if not found:
         raise ConfigError(f"--whiten: no convolution of {network.arch} sees the images themselves; leave it out.")
+    _, height, width = network.image_shape
+    for convolution in found:
+        tall, wide = patch_sides(convolution)
+        if tall > height or wide > width:
+            raise ConfigError(
+                f"--whiten: the first layer of {network.arch} sees patches of {tall}x{wide} pixels, and the images "
+                f"have {height}x{width}; leave it out."
+            )
+        if convolution.out_channels < 2:
+            raise ConfigError(
+                f"--whiten: filters that whiten come in pairs, and the first layer of {network.arch} has one; "
+                "leave it out."
+            )
 
 
 def check_processes(world: World, optim: OptimConfig, compute: ComputeConfig) -> None:

@@ -54,6 +54,12 @@ def first_convolutions(network: nn.Module, image_shape: tuple[int, int, int]) ->
     return found
 
 
+def patch_sides(convolution: nn.Conv2d) -> tuple[int, int]:
+    """Return height and width of what one output of a convolution sees."""
+    height, width = (d * (k - 1) + 1 for k, d in zip(convolution.kernel_size, convolution.dilation, strict=True))
+    return height, width
+
+
 @torch.no_grad()
 def whiten_first(network: nn.Module, split: ImageSet, image_shape: tuple[int, int, int]) -> None:
     """Begin the first convolution with the directions in which patches of the training images vary.
@@ -63,7 +69,7 @@ def whiten_first(network: nn.Module, split: ImageSet, image_shape: tuple[int, in
     keep the weights they have. They are trained like all others.
 
     Args:
-        network: with fresh weights; takes raw pixels.
+        network: with fresh weights; takes raw pixels, and no image is smaller than a patch.
         split: the training images; 2,000 at most are read, those with the lowest hashes.
         image_shape: (channels, height, width).
 
@@ -89,8 +95,8 @@ def _measure_covariance(
     """Return the covariance (values, values) of the patches that a convolution sees, without those at the edges."""
     kernel, stride, dilation = convolution.kernel_size, convolution.stride, convolution.dilation
     values = convolution.weight[0].numel()
-    along = zip(sides, kernel, stride, dilation, strict=True)
-    positions = math.prod(max(1, (side - d * (k - 1) - 1) // s + 1) for side, k, s, d in along)
+    along = zip(sides, patch_sides(convolution), stride, strict=True)
+    positions = math.prod((side - patch) // s + 1 for side, patch, s in along)
     count = min(_MOST_IMAGES, max(1, _MOST_PATCHES // positions))
     chosen = np.argsort(np.array(split.hashes), kind="stable")[:count].astype(np.int64)
     piece = max(1, _AT_ONCE // (positions * values))

@@ -12,6 +12,7 @@ from msd_edge.data.dataset import MemorySet
 from msd_edge.data.load import hold
 from msd_edge.errors import ConfigError
 from msd_edge.models.build import NetworkConfig, build_network
+from msd_edge.training.checks import check_whitening
 from msd_edge.training.config import ComputeConfig, OptimConfig
 from msd_edge.training.methods import LossConfig
 from msd_edge.training.run import RunFolder
@@ -101,6 +102,23 @@ def test_a_run_stopped_in_its_first_epoch_begins_with_the_same_filters(tmp_path:
     assert all(torch.equal(first[name], value) for name, value in trainer.average.items())
     again, _, _ = start_trainer(plan_resume(RunFolder(tmp_path / "run")))
     assert all(torch.equal(first[name], value) for name, value in again.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("side", "width", "told"),
+    [
+        (2, 4, "the first layer of resnet8 sees patches of 3x3 pixels, and the images have 2x2"),
+        (8, 1, "filters that whiten come in pairs, and the first layer of resnet8 has one"),
+    ],
+)
+def test_a_layer_that_cannot_be_whitened_is_refused(side: int, width: int, told: str) -> None:
+    network = NetworkConfig(
+        arch="resnet8", width=width, classes=2, image_shape=(1, side, side), mean=(128.0,), std=(60.0,)
+    )
+    built = build_network(network)
+    with pytest.raises(ConfigError, match=f"--whiten: {told}"):
+        check_whitening(built, network, OptimConfig(whiten=True), None)
+    check_whitening(built, network, OptimConfig(), None)
 
 
 def test_weights_and_whitening_are_not_given_together(tmp_path: Path) -> None:
