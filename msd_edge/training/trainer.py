@@ -101,7 +101,7 @@ class Trainer:
         self.layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
         self.network = self.network.to(memory_format=self.layout)
         run: Forward = self.network.forward_features
-        self.forward = _compile(run) if config.compute.compile else run
+        self.forward = _compile(run, config) if config.compute.compile else run
         self.frozen: tuple[nn.Module, ...] = ()
         if config.optim.freeze_trunk and isinstance(self.network, MultiExitNetwork):
             new = config.start is not None and config.start.new_classifier
@@ -447,11 +447,13 @@ class Trainer:
         self.folder.write_tensors(self.folder.state_path, tensors, facts)
 
 
-def _compile(run: Forward) -> Forward:
+def _compile(run: Forward, config: TrainConfig) -> Forward:
     # Else the networks of earlier trainings in this process count as variants of this one. What else is compiled in
     # this process is compiled anew when it is next called.
     torch.compiler.reset()
-    return torch.compile(run, dynamic=False)
+    # It lays convolutions out channels-last by itself, also where kernels would write past their buffers (layout.py).
+    options = None if config.compute.channels_last else {"layout_optimization": False}
+    return torch.compile(run, dynamic=False, options=options)
 
 
 def _make_optimizer(modules: Sequence[nn.Module], early: dict[nn.Module, int], config: TrainConfig) -> torch.optim.SGD:

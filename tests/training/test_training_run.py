@@ -286,8 +286,10 @@ def test_a_compiled_network_trains_the_same_and_only_whole_batches_are_compiled(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
+    settings: list[object] = []
 
     def trace_alone(run: Callable[..., object], **how: object) -> Callable[..., object]:
+        settings.append(how.pop("options"))
         compiled = whole(run, backend="aot_eager", **how)  # traces and differentiates, and needs no C++ compiler
 
         def noted(images: torch.Tensor) -> object:
@@ -302,5 +304,7 @@ def test_a_compiled_network_trains_the_same_and_only_whole_batches_are_compiled(
     compute = ComputeConfig(device="cpu", compile=True)
     compiled = run(plan_run(options(data, epochs=2, compute=compute), tmp_path / "compiled"))
     assert set(sizes) == {16}  # the last batch of an epoch is smaller
+    # So narrow a network is not trained channels-last, and the compiler is not to lay it out so by itself.
+    assert settings == [{"layout_optimization": False}]
     for one, other in zip(compiled, plain, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-3)
