@@ -372,10 +372,11 @@ def start_trainer(plan: Plan) -> tuple[Trainer, RunInfo, str]:
         if plan.weights is not None and isinstance(trainer.network, MultiExitNetwork):
             load_single(trainer.network, plan.weights, name_classifier(info.config.network))
             trainer.restart_average()
-        folder = trainer.folder = folder.begin()
     if info.config.optim.whiten and trainer.epoch == 0:  # a run that was stopped in its first epoch begins as it did
         whiten_first(trainer.network, plan.dataset.train, info.config.network.image_shape)
         trainer.restart_average()
+    if not plan.resumed:
+        folder = trainer.folder = folder.begin()
     folder.write_info(info)
     if not plan.resumed and plan.weights is not None:
         trainer.save_state()

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from msd_edge.data.config import DataConfig
 from msd_edge.data.dataset import MemorySet
 from msd_edge.data.load import hold
-from msd_edge.errors import ConfigError
+from msd_edge.errors import ConfigError, DataError
 from msd_edge.models.build import NetworkConfig, build_network
+from msd_edge.training import setup
 from msd_edge.training.checks import check_whitening
 from msd_edge.training.config import ComputeConfig, OptimConfig
 from msd_edge.training.methods import LossConfig
@@ -102,6 +103,16 @@ def test_a_run_stopped_in_its_first_epoch_begins_with_the_same_filters(tmp_path:
     assert all(torch.equal(first[name], value) for name, value in trainer.average.items())
     again, _, _ = start_trainer(plan_resume(RunFolder(tmp_path / "run")))
     assert all(torch.equal(first[name], value) for name, value in again.network.state_dict().items())
+
+
+def test_nothing_is_written_before_the_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise DataError("an image has gone.")
+
+    monkeypatch.setattr(setup, "whiten_first", fail)
+    with pytest.raises(DataError, match="an image has gone"):
+        start_trainer(plan_run(options(), tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
