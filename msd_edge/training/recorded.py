@@ -38,9 +38,17 @@ class RecordedStep:
         self._parameters = parameters
         self._whole = whole
         self._recording: _Recording | None = None
-        self._warm: Counter[torch.Size] = Counter()
+        self._warm: Counter[Hashable] = Counter()
 
-    def run(self, key: Hashable, step: Callable[[Tensor, Tensor], Terms], images: Tensor, labels: Tensor) -> Terms:
+    def run(
+        self,
+        key: Hashable,
+        step: Callable[[Tensor, Tensor], Terms],
+        images: Tensor,
+        labels: Tensor,
+        *,
+        way: Hashable = None,
+    ) -> Terms:
         """Return the terms of the loss, gradients in the parameters; valid until the next step.
 
         Args:
@@ -49,15 +57,18 @@ class RecordedStep:
             step: clears the gradients, computes the loss and its gradients; reads no value back from the GPU.
             images: (batch, C, H, W); a batch that is not whole is computed as it is.
             labels: (batch,) int64.
+            way: the part of it that changes which operations there are; steps of a new one are run as they are first,
+                since what compiles them cannot do so while they are recorded.
         """
+        key, kind = (key, way), (way, images.shape)
         recording = self._recording
         if len(images) != self._whole:
             return step(images, labels)
         if recording is not None and (recording.key != key or recording.images.shape != images.shape):
             recording = self._recording = None
         if recording is None:
-            if self._warm[images.shape] < _WARM:
-                self._warm[images.shape] += 1
+            if self._warm[kind] < _WARM:
+                self._warm[kind] += 1
                 return step(images, labels)
             recording = self._recording = self._record(key, step, images, labels)
         recording.images.copy_(images)

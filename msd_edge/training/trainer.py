@@ -330,7 +330,7 @@ class Trainer:
 
         if self.recorded is not None and not self._int8:
             moving = progress if self.config.loss.method in FEATURE_METHODS else 0.0
-            return self.recorded.run((moving, dtype, self._frozen_now), compute, images, labels)
+            return self.recorded.run((moving, dtype), compute, images, labels, way=self._frozen_now)
         terms = compute(images, labels)
         self.world.add_gradients(parameter for _, parameter in self._named_parameters())
         return terms

@@ -86,6 +86,30 @@ def test_images_of_another_size_are_recorded_anew(monkeypatch: pytest.MonkeyPatc
     assert [graph.times for graph in graphs] == [2, 2, 2]
 
 
+def test_steps_that_do_something_else_are_run_as_they_are_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What compiles them, once early layers are frozen, cannot do so while a GPU records."""
+    graphs: list[Played] = []
+    computed: list[int] = []
+
+    def record(self: RecordedStep, key: object, step: object, images: torch.Tensor, labels: torch.Tensor) -> _Recording:
+        graphs.append(Played())
+        terms = Terms(*(torch.zeros(()),) * 4, 3.0)
+        return _Recording(key, graphs[-1], images.clone(), labels.clone(), terms, ())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RecordedStep, "_record", record)
+    recorded = RecordedStep([], 4)
+    for key, frozen in (("a", 0), ("b", 0), ("b", 1)):  # another value alone needs no warming up
+
+        def step(images: torch.Tensor, labels: torch.Tensor, frozen: int = frozen) -> Terms:
+            computed.append(frozen)
+            return Terms(*(torch.zeros(()),) * 4, 3.0)
+
+        for _ in range(5):
+            recorded.run(key, step, torch.zeros(4, 3, 8, 8), torch.zeros(4), way=frozen)
+    assert computed == [0] * 3 + [1] * 3
+    assert [graph.times for graph in graphs] == [2, 5, 2]
+
+
 def test_whole_batches_are_recorded_and_others_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs: list[Played] = []
     computed: list[int] = []
