@@ -452,7 +452,7 @@ def _compile(run: Forward, config: TrainConfig) -> Forward:
     # this process is compiled anew when it is next called.
     torch.compiler.reset()
     # It lays convolutions out channels-last by itself, also where kernels would write past their buffers (layout.py).
-    options = None if config.compute.channels_last else {"layout_optimization": False}
+    options: dict[str, Any] | None = None if config.compute.channels_last else {"layout_optimization": False}
     return torch.compile(run, dynamic=False, options=options)
 
 
