@@ -78,6 +78,20 @@ def test_resume_of_a_finished_run_says_so(place: Path, capsys: pytest.CaptureFix
     assert "2/2" in capsys.readouterr().out
 
 
+def test_what_is_frozen_and_when_is_said_where_anything_is(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--data", "s.npz", *SMALL]
+    assert run([*arguments, "--epochs", "4", "--freeze-early", "0.5", "--whiten", "--dry-run"]) == 0
+    assert "· trunk frozen piece by piece after epochs 2, 3 · first layer whitened ·" in capsys.readouterr().out
+    assert run([*arguments, "--epochs", "1"]) == 0
+    file = place / "runs/resnet8-s/run.json"  # as of a longer run that goes on with --epochs 1
+    file.write_text(file.read_text().replace('"freeze_early": 1.0', '"freeze_early": 0.5'))
+    capsys.readouterr()
+    assert run(["train", "--resume"]) == 0
+    out = capsys.readouterr().out
+    assert "the one epoch is trained" in out
+    assert "frozen" not in out
+
+
 def test_resume_takes_the_run_as_an_argument(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "1", "--out", "r"]) == 0
     assert run(["train", "--resume", "r", "--epochs", "2", "--compute", "cpu"]) == 0
