@@ -85,11 +85,12 @@ def test_what_is_frozen_and_when_is_said_where_anything_is(place: Path, capsys: 
     assert run([*arguments, "--epochs", "1"]) == 0
     file = place / "runs/resnet8-s/run.json"  # as of a longer run that goes on with --epochs 1
     file.write_text(file.read_text().replace('"freeze_early": 1.0', '"freeze_early": 0.5'))
+    assert '"freeze_early": 0.5' in file.read_text()
     capsys.readouterr()
     assert run(["train", "--resume"]) == 0
     out = capsys.readouterr().out
     assert "the one epoch is trained" in out
-    assert "frozen" not in out
+    assert "trunk frozen" not in out
 
 
 def test_resume_takes_the_run_as_an_argument(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
