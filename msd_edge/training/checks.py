@@ -85,6 +85,10 @@ def check_whitening(built: MultiExitNetwork, network: NetworkConfig, optim: Opti
         raise ConfigError(f"--whiten: no convolution of {network.arch} sees the images themselves; leave it out.")
     _, height, width = network.image_shape
     for convolution in found:
+        if "weight" not in dict(convolution.named_parameters(recurse=False)):  # weight normalization, say
+            raise ConfigError(
+                f"--whiten: the weights of the first layer of {network.arch} are computed from others; leave it out."
+            )
         tall, wide = patch_sides(convolution)
         if tall > height or wide > width:
             raise ConfigError(

@@ -132,6 +132,14 @@ def test_a_layer_that_cannot_be_whitened_is_refused(side: int, width: int, told:
     check_whitening(built, network, OptimConfig(), None)
 
 
+def test_weights_that_are_computed_cannot_be_whitened() -> None:
+    network = NetworkConfig(arch="resnet8", width=4, classes=2, image_shape=(1, 8, 8), mean=(128.0,), std=(60.0,))
+    built = build_network(network)
+    nn.utils.parametrizations.weight_norm(first_convolutions(built, network.image_shape)[0])
+    with pytest.raises(ConfigError, match="the weights of the first layer of resnet8 are computed from others"):
+        check_whitening(built, network, OptimConfig(whiten=True), None)
+
+
 def test_weights_and_whitening_are_not_given_together(tmp_path: Path) -> None:
     trainer, _, _ = start_trainer(plan_run(options(exits=1, optim=OptimConfig(epochs=1)), tmp_path / "single"))
     trainer.train(lambda report: None, lambda epoch, step, steps: None)
