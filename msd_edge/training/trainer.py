@@ -361,9 +361,12 @@ class Trainer:
         self.network.train(not self._int8)
         for part in self.frozen:
             part.eval()
+        learning = {parameter for group in self.optimizer.param_groups for parameter in group["params"]}
         for number, piece in enumerate(self.early):
-            piece.requires_grad_(number >= self._frozen_now)
-            piece.train(number >= self._frozen_now and not self._int8)
+            trained = number >= self._frozen_now
+            piece.train(trained and not self._int8)
+            for parameter in piece.parameters():  # a user's network may have weights that are never trained
+                parameter.requires_grad_(trained and parameter in learning)
 
     def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         yield from self.network.named_parameters()

@@ -71,6 +71,24 @@ def test_frozen_pieces_learn_again_in_int8_arithmetic(tmp_path: Path) -> None:
     assert all(torch.equal(states[1][name], states[2][name]) for name in names)
 
 
+def test_what_a_network_never_trains_is_not_thawed(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def build(classes):\n"
+        "    fixed = nn.Conv2d(1, 4, 3)\n"
+        "    fixed.weight.requires_grad_(False)\n"
+        "    blocks = [nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()) for _ in range(3)]\n"
+        "    return nn.Sequential(fixed, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))\n"
+    )
+    wanted = replace(options(epochs=2, freeze_early=0.5), arch=f"{tmp_path}/net.py:build", width=None, exits=2)
+    trainer, _, _ = start_trainer(plan_run(wanted, tmp_path / "run"))
+    fixed = [parameter for parameter in trainer.network.parameters() if not parameter.requires_grad]
+    flags = []
+    trainer.train(lambda report: flags.append([p.requires_grad for p in fixed]), lambda epoch, step, steps: None)
+    assert flags == [[False], [False]]
+    assert sum(parameter.requires_grad for parameter in trainer.network.trunk[0].parameters()) == 0
+
+
 def test_a_trunk_that_is_frozen_already_is_refused(tmp_path: Path) -> None:
     follow(start_trainer(plan_run(replace(options(epochs=1), exits=1), tmp_path / "single"))[0])
     both = options(epochs=4, freeze_early=0.5, freeze_trunk=True)
