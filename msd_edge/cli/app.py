@@ -81,6 +81,8 @@ def run(arguments: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", 1)
     except Exception as error:  # noqa: BLE001  the last resort: one sentence, the traceback only when asked for
+        if _is_interrupt(error):
+            return _fail("interrupted.", _INTERRUPTED)
         return _fail(f"unexpected {type(error).__name__}: {error} (--verbose shows where)", 1)
 
 
@@ -100,10 +102,18 @@ def _take_place(arguments: list[str]) -> None:
         raise ConfigError(f"`msd-edge {verb}` is work for one process; start it without torchrun.")
 
 
+def _is_interrupt(error: BaseException) -> bool:
+    """Tell whether Ctrl-C is behind an error: Python wraps what is raised while a class is being made."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
 def _fail(message: str, code: int) -> int:
     if common.state.mute:
         return code
-    if common.state.verbose:
+    if common.state.verbose and code != _INTERRUPTED:  # a stop that was asked for has no place to show
         traceback.print_exc()
     common.say_error(message)
     return code

@@ -410,7 +410,7 @@ PresetOption = Annotated[
         callback=_take_preset,
         is_eager=True,
         metavar="NAME",
-        help="fast: joint training for CIFAR-10-like images; options you give win.",
+        help="fast: 60 epochs of a wide airbench for CIFAR-10, minutes on a GPU; options you give win.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

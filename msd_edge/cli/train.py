@@ -16,11 +16,11 @@ from msd_edge.cli.network import (
     ExitsAtOption,
     ExitsOption,
     WidthOption,
-    print_costs,
     read_arch_options,
     warn_of,
 )
 from msd_edge.cli.together import together
+from msd_edge.cli.training import describe, end_dry_run, print_end, print_epoch, print_header
 from msd_edge.commands import suggest_command
 from msd_edge.errors import CheckpointError, ConfigError, Interrupted, MsdEdgeError, PeerLost
 from msd_edge.files import read_json
@@ -29,7 +29,6 @@ from msd_edge.installed import require
 if TYPE_CHECKING:
     from msd_edge.models.choices import BranchKind
     from msd_edge.training.choices import Method, Precision, Schedule
-    from msd_edge.training.config import RunInfo
     from msd_edge.training.setup import Plan
     from msd_edge.training.trainer import EpochReport
 
@@ -120,11 +119,13 @@ def train(
     ema: Annotated[float, typer.Option(min=0, max=0.99999, help="Decay a step of averaged weights; 0: none.")] = 0.0,
     initial_scale: Annotated[
         float,
-        typer.Option(min=0.25, max=1, help="Images start at this share of their side, in eighths, and grow: faster."),
+        typer.Option(min=0.25, max=1, help="Images start at this share of their side and grow (in eighths): faster."),
     ] = 1.0,
     freeze_early: Annotated[
         float,
-        typer.Option(min=0.1, max=1, help="Freeze early layers after this share of the epochs, later ones later."),
+        typer.Option(
+            min=0.1, max=1, help="Freeze the trunk, exit by exit, from this share of the epochs on; costs accuracy."
+        ),
     ] = 1.0,
     whiten: Annotated[
         bool, typer.Option("--whiten", help="First layer begins as a whitening of patches of the images.")
@@ -257,17 +258,17 @@ def train(
     for note in plan.dataset.notes:
         common.warn(note)
     if not as_json:
-        _describe(plan)
+        describe(plan)
     if not plan.resumed:
         warn_of(plan.network, plan.costs, plan.info.config.network)
-    if not dry_run:
+    if dry_run:
+        end_dry_run(plan, as_json=as_json)
+    else:
         _run(plan, as_json=as_json)
-    elif not as_json:
-        common.say()
-        common.say("This was a dry run: no run was written; the same command without --dry-run starts the training.")
 
 
 def _run(plan: "Plan", *, as_json: bool) -> None:
+    from msd_edge.training.forecast import weigh_epochs
     from msd_edge.training.setup import start_trainer
 
     with plan.folder.lock():
@@ -279,7 +280,9 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                 trained = "the one epoch is" if trainer.epoch == 1 else f"all {trainer.epoch} epochs are"
                 common.facts([("done", f"{trained} trained; --epochs N goes on")])
                 return
-            _print_header(info)
+            print_header(info)
+        height, width, _ = plan.dataset.image_shape
+        weights = weigh_epochs(info.config.optim, (height, width), plan.costs)
         with common.progress(left * trainer.steps, "training") as bar:
 
             def on_step(epoch: int, step: int, steps: int) -> None:
@@ -290,7 +293,7 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                 if as_json:
                     common.say(json.dumps(report.to_json()))
                 else:
-                    _print_epoch(report)
+                    print_epoch(report, weights)
 
             try:
                 trainer.train(on_epoch, on_step)
@@ -309,7 +312,7 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                 cause = f"{plan.world.cause}; " if plan.world.cause else ""
                 raise Interrupted(f"{cause}{_going_on(plan, trainer.epoch)}") from None
     if not as_json:
-        _print_end(plan, trainer.best_epoch)
+        print_end(plan, trainer.best_epoch)
 
 
 def _going_on(plan: "Plan", epoch: int) -> str:
@@ -380,79 +383,3 @@ def _safe_name(arch: str) -> str:
 def _short(data: str) -> str:
     path = Path(data)
     return (path.stem if path.suffix == ".npz" else path.name) or "data"
-
-
-def _describe(plan: "Plan") -> None:
-    from msd_edge.training.methods import FEATURE_METHODS
-    from msd_edge.training.schedule import freezing_epochs, image_sides
-
-    config, dataset = plan.info.config, plan.dataset
-    height, width, channels = dataset.image_shape
-    last = plan.costs[-1]
-    shares = ", ".join(f"{100 * cost.macs / last.macs:.0f}" for cost in plan.costs)
-    loss, optim = config.loss, config.optim
-    epochs = f"{optim.epochs} epoch{'s' if optim.epochs != 1 else ''}"
-    epochs += f", {optim.qat_epochs} more in int8 arithmetic" if optim.qat_epochs else ""
-    settings = "" if loss.method in ("joint", "single") else f" · α {loss.alpha:g} · τ {loss.tau:g}"
-    settings += " · gradient equilibrium" if loss.equilibrium else ""
-    if loss.method in FEATURE_METHODS:
-        settings += f" · β {loss.beta_start:g}→{loss.beta_end:g}"
-    first = image_sides((height, width), optim.initial_scale, 0, optim.epochs)
-    ways = "" if first == (height, width) else f" · images from {first[0]}×{first[1]}, growing"
-    if optim.freeze_early < 1:
-        ends = freezing_epochs(len(plan.costs), optim.freeze_early, optim.epochs)
-        early = ", ".join(str(end) for end in ends if end < optim.epochs)  # none: gone on with for fewer epochs
-        ways += f" · trunk frozen piece by piece after epochs {early}" if early else ""
-    ways += " · first layer whitened" if optim.whiten else ""
-    common.facts(
-        [
-            (
-                "data",
-                f"{dataset.name} · {len(dataset.train):,} train · {len(dataset.calibration):,} calibration · "
-                f"{len(dataset.test):,} test (not touched) · {len(dataset.classes)} classes · "
-                f"{height}×{width} {'RGB' if channels == 3 else 'grey'}",
-            ),
-            (
-                "network",
-                f"{config.network.arch}, exits at {', '.join(plan.info.places)} · after {shares} % of "
-                f"{last.macs / 1e6:.1f} M MACs, each alone · {last.parameters / 1e6:.2f} M parameters",
-            ),
-            (
-                "method",
-                f"{loss.method}{settings} · {epochs} · batch {optim.batch_size} · "
-                f"lr {optim.lr:g} {optim.schedule}{ways} · seed {config.seed}",
-            ),
-            ("run", f"{plan.folder.path} · stop with Ctrl-C, go on with --resume"),
-        ]
-    )
-    print_costs(plan.costs)
-
-
-def _print_header(info: "RunInfo") -> None:
-    exits = "".join(f"  exit {k:<2}" for k in range(1, len(info.places) + 1))
-    common.say(f"\n{'epoch':>9}   {'loss':>7} {exits}   {'img/s':>6}   left")
-
-
-def _print_epoch(report: "EpochReport") -> None:
-    exits = "".join(f"  {100 * a:6.2f} " for a in report.accuracy)
-    number = f"{report.epoch}/{report.epochs}"
-    left = _clock(report.seconds * (report.epochs - report.epoch))
-    int8 = "   int8" if report.int8 else ""
-    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {left}{int8}")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _print_end(plan: "Plan", best: int) -> None:
-    rows = [row for row in plan.folder.read_metrics() if row["epoch"] == best]
-    found = "".join(f" · exit {k} {100 * a:.2f} %" for row in rows for k, a in enumerate(row["accuracy"], 1))
-    named = [] if plan.folder.path.parent == Path("runs") else [plan.folder.path]
-    single = plan.info.config.loss.method == "single"
-    onward = common.suggest_export(plan.folder.path, *named, "--int8", "--target", "tflite", "--target", "onnx")
-    following = suggest_command("eval", *named) if single else onward
-    common.say()
-    common.facts([("best", f"epoch {best}{found} on the calibration split"), ("next", following)])

@@ -1,5 +1,6 @@
 """The frame of the command line: help, versions, wrong words, configuration files."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from msd_edge.cli import app as app_module
 from msd_edge.cli.app import run
 
 VERBS = ("train", "eval", "export", "calibrate", "predict", "bench", "report", "doctor")
@@ -98,6 +100,54 @@ def test_verbose_shows_the_traceback(
     monkeypatch.chdir(tmp_path)
     assert run(["eval", "nowhere", "--verbose"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_class_is_being_made_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python 3.11 wraps what ``__set_name__`` raises in a RuntimeError; libraries being imported are full of such."""
+
+    class Interrupting:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    def command(*_arguments: object, **_more: object) -> None:
+        try:
+            type("Library", (), {"attribute": Interrupting()})
+        except KeyboardInterrupt as stop:  # later Pythons pass it on as it is
+            raise RuntimeError("Error calling __set_name__") from stop
+
+    monkeypatch.setattr(app_module, "app", command)
+    assert run(["doctor", "--verbose"]) == 130
+    assert capsys.readouterr().err == "msd-edge: interrupted.\n"
+
+
+def test_a_dry_run_tells_its_plan_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", "--dry-run", "--json", "--arch", "resnet8", "--width", "4", "--cutout", "3"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["run"] == "runs/resnet8-digits"
+    assert plan["epochs_done"] == 0
+    assert [exit["place"] for exit in plan["exits"]] == ["1:1", "2:1", "3:1"]
+    assert plan["config"]["augment"]["cutout"] == 3
+    assert sum(plan["images"].values()) == 1797
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_differs_from_the_usual_training_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = ["--arch", "resnet8", "--width", "4"]
+    changed = ["--cutout", "3", "--label-smoothing", "0.2", "--ema", "0.9", "--weight-decay", "0.001", "--whiten"]
+    assert run(["train", "--dry-run", *network]) == 0
+    usual = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("method"))
+    assert run(["train", "--dry-run", *network, *changed]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("method"))
+    added = " · first layer whitened · label smoothing 0.2 · cutout 3 · averaged by 0.9 · weight decay 0.001"
+    assert told == usual.replace(" · seed 0", f"{added} · seed 0")
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.toml", "epochs = 7\nexits-at = '1:1'\n"), ("b.json", '{"epochs": 7}')])
