@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 
 import typer
@@ -16,6 +17,7 @@ from msd_edge.training.distributed import ALONE, read_place
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _INTERRUPTED = 130
+_GRACE = 1.5  # seconds
 
 app = typer.Typer(
     name="msd-edge",
@@ -112,6 +114,7 @@ def _is_interrupt(error: BaseException) -> bool:
 
 def _fail(message: str, code: int) -> int:
     if common.state.mute:
+        time.sleep(_GRACE)  # torchrun ends the one that prints as soon as another is gone
         return code
     if common.state.verbose and code != _INTERRUPTED:  # a stop that was asked for has no place to show
         traceback.print_exc()
