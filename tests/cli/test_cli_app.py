@@ -1,6 +1,5 @@
 """The frame of the command line: help, versions, wrong words, configuration files."""
 
-import json
 import re
 import subprocess
 import sys
@@ -120,20 +119,6 @@ def test_ctrl_c_while_a_class_is_being_made_is_no_error(
     monkeypatch.setattr(app_module, "app", command)
     assert run(["doctor", "--verbose"]) == 130
     assert capsys.readouterr().err == "msd-edge: interrupted.\n"
-
-
-def test_a_dry_run_tells_its_plan_as_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(["train", "--dry-run", "--json", "--arch", "resnet8", "--width", "4", "--cutout", "3"]) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["run"] == "runs/resnet8-digits"
-    assert plan["epochs_done"] == 0
-    assert [exit["place"] for exit in plan["exits"]] == ["1:1", "2:1", "3:1"]
-    assert plan["config"]["augment"]["cutout"] == 3
-    assert sum(plan["images"].values()) == 1797
-    assert not list(tmp_path.iterdir())
 
 
 def test_what_differs_from_the_usual_training_is_told(

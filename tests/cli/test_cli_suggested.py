@@ -75,11 +75,11 @@ def test_a_training_that_is_stopped_tells_how_to_go_on(
 ) -> None:
     write_stripes(place / "s.npz", 48, 12)
 
-    def stop(report: object) -> None:
+    def stop(report: object, weights: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("msd_edge.cli.train._print_epoch", stop)
+        patch.setattr("msd_edge.cli.train.print_epoch", stop)
         assert run([*TRAIN, "--data", "s.npz", "--epochs", "2", "--out", "unter brochen 2"]) == 130
     program, *words = shlex.split(capsys.readouterr().err.partition("`")[2].partition("`")[0])
     assert (program, words) == ("msd-edge", ["train", "--resume", "unter brochen 2"])

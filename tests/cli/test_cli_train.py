@@ -146,7 +146,13 @@ def test_dry_run_writes_nothing_and_says_how_to_start(place: Path, capsys: pytes
     )
     assert "alone MACs  chain MACs  branch MACs" in out
     assert run(["train", "--data", "s.npz", *SMALL, "--dry-run", "--json"]) == 0
-    assert capsys.readouterr().out == ""
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["run"] == "runs/resnet8-s"
+    assert plan["epochs_done"] == 0
+    assert [exit["place"] for exit in plan["exits"]] == ["1:1", "2:1", "3:1"]
+    assert plan["images"] == {"train": 58, "calibration": 6, "test": 20}
+    assert plan["config"]["optim"]["freeze_early"] == 1
+    assert [p.name for p in place.iterdir()] == ["s.npz"]
 
 
 def test_eval_refuses_options_of_bundles_for_a_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
