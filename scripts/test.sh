@@ -11,7 +11,7 @@ mypy
 # on a machine with other work. A second processor takes half of the tests instead, in two processes one after the other:
 # torch's compiler does not bear TensorFlow in its process, which the converters bring.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-compiler=(tests/training tests/hostile)
+compiler=(tests/training)
 converters=(tests/converters tests/models)
 # nproc would count no further than that variable says.
 if [ "$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 1)" -lt 2 ]; then exec pytest -q -m "$marks"; fi
