@@ -3,6 +3,7 @@
 import numpy as np
 
 from msd_edge.data.dataset import ImageSet
+from msd_edge.data.select import lowest_hashes
 
 _MOST_IMAGES = 10_000
 _PIECE = 500
@@ -14,7 +15,7 @@ def pixel_statistics(split: ImageSet) -> tuple[int, float]:
     At most 10,000 images are read: those with the lowest hashes, so the answer hangs on the content alone.
     The deviation is rounded to sixteenths and at least 1.
     """
-    chosen = np.argsort(np.array(split.hashes))[:_MOST_IMAGES].astype(np.int64)
+    chosen = lowest_hashes(split, _MOST_IMAGES)
     counts = np.zeros(256, dtype=np.int64)
     for start in range(0, len(chosen), _PIECE):
         counts += np.bincount(split.read(chosen[start : start + _PIECE]).reshape(-1), minlength=256)

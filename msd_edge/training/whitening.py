@@ -2,12 +2,12 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from msd_edge.data.dataset import ImageSet
+from msd_edge.data.select import lowest_hashes
 from msd_edge.errors import ConfigError
 from msd_edge.models.network import Normalize
 
@@ -98,7 +98,7 @@ def _measure_covariance(
     along = zip(sides, patch_sides(convolution), stride, strict=True)
     positions = math.prod((side - patch) // s + 1 for side, patch, s in along)
     count = min(_MOST_IMAGES, max(1, _MOST_PATCHES // positions))
-    chosen = np.argsort(np.array(split.hashes), kind="stable")[:count].astype(np.int64)
+    chosen = lowest_hashes(split, count)
     piece = max(1, _AT_ONCE // (positions * values))
     device = normalize.mean.device
     total = torch.zeros(values, dtype=torch.float64)

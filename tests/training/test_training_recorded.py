@@ -61,20 +61,28 @@ class Played:
         self.times += 1
 
 
-def test_images_of_another_size_are_recorded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def play(monkeypatch: pytest.MonkeyPatch, *parameters: torch.Tensor) -> list[Played]:
+    """Let recordings be noted, not made, and return them; the n-th gives gradients of n."""
     graphs: list[Played] = []
+
+    def record(self: RecordedStep, key: object, step: object, images: torch.Tensor, labels: torch.Tensor) -> _Recording:
+        graphs.append(Played())
+        gradients = tuple(torch.full_like(parameter, float(len(graphs))) for parameter in parameters)
+        terms = Terms(*(torch.zeros(()),) * 4, 3.0)
+        return _Recording(key, graphs[-1], images.clone(), labels.clone(), terms, gradients)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RecordedStep, "_record", record)
+    return graphs
+
+
+def test_images_of_another_size_are_recorded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = play(monkeypatch)
     computed: list[int] = []
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> Terms:
         computed.append(images.shape[-1])
         return Terms(*(torch.zeros(()),) * 4, 3.0)
 
-    def record(self: RecordedStep, key: object, step: object, images: torch.Tensor, labels: torch.Tensor) -> _Recording:
-        graphs.append(Played())
-        terms = Terms(*(torch.zeros(()),) * 4, 3.0)
-        return _Recording(key, graphs[-1], images.clone(), labels.clone(), terms, ())  # type: ignore[arg-type]
-
-    monkeypatch.setattr(RecordedStep, "_record", record)
     recorded = RecordedStep([], 4)
     for side in (16, 24, 32):
         for _ in range(5):
@@ -88,15 +96,9 @@ def test_images_of_another_size_are_recorded_anew(monkeypatch: pytest.MonkeyPatc
 
 def test_steps_that_do_something_else_are_run_as_they_are_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """What compiles them, once early layers are frozen, cannot do so while a GPU records."""
-    graphs: list[Played] = []
+    graphs = play(monkeypatch)
     computed: list[int] = []
 
-    def record(self: RecordedStep, key: object, step: object, images: torch.Tensor, labels: torch.Tensor) -> _Recording:
-        graphs.append(Played())
-        terms = Terms(*(torch.zeros(()),) * 4, 3.0)
-        return _Recording(key, graphs[-1], images.clone(), labels.clone(), terms, ())  # type: ignore[arg-type]
-
-    monkeypatch.setattr(RecordedStep, "_record", record)
     recorded = RecordedStep([], 4)
     for key, frozen in (("a", 0), ("b", 0), ("b", 1)):  # another value alone needs no warming up
 
@@ -111,7 +113,8 @@ def test_steps_that_do_something_else_are_run_as_they_are_first(monkeypatch: pyt
 
 
 def test_whole_batches_are_recorded_and_others_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs: list[Played] = []
+    weight = torch.nn.Parameter(torch.zeros(2))
+    graphs = play(monkeypatch, weight)
     computed: list[int] = []
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> Terms:
@@ -120,14 +123,6 @@ def test_whole_batches_are_recorded_and_others_computed(monkeypatch: pytest.Monk
         total = weight.grad.sum()
         return Terms(total, total[None], total, total, 3.0)
 
-    def record(self: RecordedStep, key: object, step: object, images: torch.Tensor, labels: torch.Tensor) -> _Recording:
-        graphs.append(Played())
-        gradient = torch.full_like(weight, float(len(graphs)))
-        terms = Terms(*(torch.zeros(()),) * 4, 3.0)
-        return _Recording(key, graphs[-1], images.clone(), labels.clone(), terms, (gradient,))  # type: ignore[arg-type]
-
-    monkeypatch.setattr(RecordedStep, "_record", record)
-    weight = torch.nn.Parameter(torch.zeros(2))
     recorded = RecordedStep([weight], 4)
     for number in range(12):  # epochs of two steps, the second one smaller
         count, key = (4, 3)[number % 2], "early" if number < 10 else "late"
