@@ -23,6 +23,7 @@ LONG = 600.0
 _WHERE = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
 # What adb says when the connection broke under a command.
 _BREAKS = ("closed", "connect", "EOF", "reset", "failed to read copy", "couldn't read", "protocol fault", "offline")
+_TROUBLE = ("adb: ", "error: ")
 _AUTHORIZE = "unlock it and allow USB debugging for this computer"
 
 
@@ -198,14 +199,15 @@ class AdbDevice:
 
     def lost_or_failed(self, what: str, done: "subprocess.CompletedProcess[bytes]") -> AdbError:
         """Return the error of an adb command that failed, with what it said."""
-        words = _tail(done.stderr) or _tail(done.stdout)
+        # A transfer ends with its summary ("1 file pushed"), which may come before or after what went wrong.
+        words = _tail(done.stderr, done.stdout, starts=_TROUBLE) or _tail(done.stderr) or _tail(done.stdout)
         if not words or any(sign in words for sign in _BREAKS):
             return self.lost(what, words)
         return explain_failure(self.serial, what, words)
 
     def _check_there(self, noise: bytes) -> None:
         lines = noise.decode(errors="replace").splitlines()
-        text = "\n".join(line for line in lines if line.startswith(("adb: ", "error: ")))
+        text = "\n".join(line for line in lines if line.startswith(_TROUBLE))
         if "unauthorized" in text or "still authorizing" in text:
             raise NoDevice(f"{self.serial}: the device does not allow this computer yet; {_AUTHORIZE}.")
         if "device offline" in text:
@@ -226,6 +228,7 @@ def explain_failure(serial: str, what: str, words: str) -> AdbError:
     return AdbError(f"{serial}: {what} failed: {words.rstrip('.')}{advice}.")
 
 
-def _tail(noise: bytes) -> str:
-    lines = [line.strip() for line in noise.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300].rstrip(".") if lines else ""
+def _tail(*noise: bytes, starts: str | tuple[str, ...] = "") -> str:
+    lines = [line.strip() for text in noise for line in text.decode(errors="replace").splitlines()]
+    said = [line for line in lines if line and line.startswith(starts)]
+    return said[-1][:300].rstrip(".") if said else ""

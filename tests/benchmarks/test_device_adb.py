@@ -49,6 +49,16 @@ def test_a_command_that_has_to_succeed_and_does_not_is_told(tmp_path: Path) -> N
         device(tmp_path, LOCAL).must("echo 'write: No space left on device' >&2; exit 1", what="trying")
 
 
+_FULL = "echo \"adb: error: failed to copy 'm' to '/x': remote write failed: No space left on device\""
+_SUMMARY = "echo 'm: 1 file pushed, 0 skipped. 2.1 MB/s (1456 bytes in 0.001s)'"
+
+
+@pytest.mark.parametrize("script", [f"{_FULL}; {_SUMMARY}", f"{_SUMMARY}; {_FULL}", f"{_SUMMARY}; {_FULL} >&2"])
+def test_a_push_that_fails_is_told_by_its_error_and_not_by_its_summary(tmp_path: Path, script: str) -> None:
+    with pytest.raises(AdbError, match=r"sending m failed: adb: error: .* No space left on device; free some space"):
+        device(tmp_path, f"{script}; exit 1").push(tmp_path / "m", "/x", what="sending m")
+
+
 @pytest.mark.parametrize(
     ("script", "kind", "message"),
     [
