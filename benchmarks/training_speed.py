@@ -36,8 +36,9 @@ from msd_edge.processors import usable_processors
 from msd_edge.training import setup
 from msd_edge.training.config import ComputeConfig, OptimConfig, TrainConfig
 from msd_edge.training.methods import LossConfig, compute_loss
+from msd_edge.training.report import EpochReport
 from msd_edge.training.schedule import freezing_epochs
-from msd_edge.training.trainer import EpochReport, Trainer
+from msd_edge.training.trainer import Trainer
 
 # Trains an epoch, given its number, and returns its images a second.
 Epoch = Callable[[int], float]

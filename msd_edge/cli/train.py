@@ -29,8 +29,8 @@ from msd_edge.installed import require
 if TYPE_CHECKING:
     from msd_edge.models.choices import BranchKind
     from msd_edge.training.choices import Method, Precision, Schedule
+    from msd_edge.training.report import EpochReport
     from msd_edge.training.setup import Plan
-    from msd_edge.training.trainer import EpochReport
 
 EXAMPLES = """Train a multi-exit network.
 
@@ -293,7 +293,7 @@ def _run(plan: "Plan", *, as_json: bool) -> None:
                 if as_json:
                     common.say(json.dumps(report.to_json()))
                 else:
-                    print_epoch(report, weights)
+                    print_epoch(report, weights, (height, width))
 
             try:
                 trainer.train(on_epoch, on_step)

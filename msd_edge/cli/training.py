@@ -11,8 +11,8 @@ from msd_edge.commands import suggest_command
 
 if TYPE_CHECKING:
     from msd_edge.training.config import RunInfo
+    from msd_edge.training.report import EpochReport
     from msd_edge.training.setup import Plan
-    from msd_edge.training.trainer import EpochReport
 
 
 def end_dry_run(plan: "Plan", *, as_json: bool) -> None:
@@ -94,14 +94,25 @@ def print_header(info: "RunInfo") -> None:
     common.say(f"\n{'epoch':>9}   {'loss':>7} {exits}   {'img/s':>6}   left")
 
 
-def print_epoch(report: "EpochReport", weights: Sequence[float]) -> None:
-    """Print the line of an epoch; ``weights``: what each epoch of the training costs, to tell how long is left."""
+def print_epoch(report: "EpochReport", weights: Sequence[float], size: tuple[int, int]) -> None:
+    """Print the line of an epoch.
+
+    Args:
+        report: the epoch.
+        weights: what each epoch of the training costs, to tell how long is left.
+        size: height and width of whole images.
+    """
     exits = "".join(f"  {100 * a:6.2f} " for a in report.accuracy)
     number = f"{report.epoch}/{report.epochs}"
     done = report.epoch
     left = _clock(report.seconds / weights[done - 1] * sum(weights[done:]))
-    int8 = "   int8" if report.int8 else ""
-    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {left}{int8}")
+    ways = ["int8"] if report.int8 else []
+    if report.size != size:
+        ways.append("{}×{}".format(*report.size))
+    if report.frozen:
+        ways.append(f"{report.frozen} piece{'s' if report.frozen > 1 else ''} frozen")
+    way = f"   {' · '.join(ways)}" if ways else ""
+    common.say(f"{number:>9}   {report.loss:7.4f} {exits}   {report.speed:6.0f}   {left}{way}")
 
 
 def _clock(seconds: float) -> str:

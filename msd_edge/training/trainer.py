@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,7 +20,9 @@ from msd_edge.training.distributed import ALONE, World
 from msd_edge.training.evaluate import count_correct
 from msd_edge.training.int8 import Int8Arithmetic
 from msd_edge.training.methods import FEATURE_METHODS, Terms, compute_loss
+from msd_edge.training.optimizer import make_optimizer
 from msd_edge.training.recorded import RecordedStep, release
+from msd_edge.training.report import EpochReport
 from msd_edge.training.run import RunFolder, load_weights, make_network
 from msd_edge.training.schedule import fine_tuning_rate, freezing_epochs, image_sides, learning_rate
 
@@ -30,42 +31,6 @@ Forward = Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 _MIX = 0x9E3779B97F4A7C15
 _ADAPTER = "adapter"
 _VALIDATED = 256
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What an epoch came to.
-
-    Attributes:
-        epoch: 1-based; ``epochs`` of them in all.
-        int8: whether it was one of those in int8 arithmetic; ``accuracy`` is then that of this arithmetic.
-        loss: the total, mean over steps.
-        losses: cross-entropy of every exit on the training images.
-        distillation, features: the other terms, unweighted.
-        lr, tau: at the end of the epoch.
-        accuracy: of every exit on the calibration split.
-        speed: training images a second, validation not counted.
-        seconds: of the whole epoch.
-        best_epoch: the best one so far, by the mean accuracy of all exits; with epochs in int8 arithmetic, of those.
-    """
-
-    epoch: int
-    epochs: int
-    int8: bool
-    loss: float
-    losses: tuple[float, ...]
-    distillation: float
-    features: float
-    lr: float
-    tau: float
-    accuracy: tuple[float, ...]
-    speed: float
-    seconds: float
-    best_epoch: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the line for ``metrics.jsonl``."""
-        return {**vars(self), "losses": list(self.losses), "accuracy": list(self.accuracy)}
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -112,7 +77,7 @@ class Trainer:
         needed = config.loss.method in FEATURE_METHODS
         self.adapters = adapters.to(self.device) if needed and (adapters := make_adapters(self.network)) else None
         modules = [self.network, *([self.adapters] if self.adapters else [])]
-        self.optimizer = _make_optimizer(modules, self.early, config)
+        self.optimizer = make_optimizer(modules, self.early, config)
         self.average: dict[str, Tensor] | None = None
         self.restart_average()
         self.training = Feeder(dataset.train, self.device, config.compute.workers, world.shard)
@@ -260,6 +225,7 @@ class Trainer:
         progress = min(1.0, self.epoch / config.epochs)
         dtype = torch.float32 if self._int8 else self.dtype
         sides = image_sides(self._sides, config.initial_scale, self.epoch, config.epochs)
+        frozen = self._frozen_now
         sums = torch.zeros(3 + self.network.exits, device=self.device)
         lr = 0.0
         self.world.align(self._state())
@@ -303,6 +269,8 @@ class Trainer:
             features=matched,
             lr=lr,
             tau=self.tau,
+            size=sides,
+            frozen=frozen,
             accuracy=accuracy,
             speed=round(speed, 1),
             seconds=round(seconds, 2),
@@ -457,25 +425,6 @@ def _compile(run: Forward, config: TrainConfig) -> Forward:
     # It lays convolutions out channels-last by itself, also where kernels would write past their buffers (layout.py).
     options: dict[str, Any] | None = None if config.compute.channels_last else {"layout_optimization": False}
     return torch.compile(run, dynamic=False, options=options)
-
-
-def _make_optimizer(modules: Sequence[nn.Module], early: dict[nn.Module, int], config: TrainConfig) -> torch.optim.SGD:
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    shorter = {p: end for piece, end in early.items() for p in piece.parameters()}
-    groups = []
-    for epochs in sorted({*early.values(), config.optim.epochs}):
-        members = [p for p in parameters if shorter.get(p, config.optim.epochs) == epochs]
-        decayed = [p for p in members if p.dim() > 1]
-        plain = [p for p in members if p.dim() <= 1]
-        groups.append({"params": decayed, "weight_decay": config.optim.weight_decay, "epochs": epochs})
-        groups.append({"params": plain, "weight_decay": 0.0, "epochs": epochs})
-    return torch.optim.SGD(
-        groups,
-        lr=config.optim.lr,
-        momentum=config.optim.momentum,
-        nesterov=config.optim.momentum > 0,
-        fused=config.compute.device == "cuda",
-    )
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def test_a_training_that_is_stopped_tells_how_to_go_on(
 ) -> None:
     write_stripes(place / "s.npz", 48, 12)
 
-    def stop(report: object, weights: object) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

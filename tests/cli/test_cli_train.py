@@ -1,6 +1,7 @@
 """``msd-edge train`` and ``eval`` as a user runs them, on small real files."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -76,6 +77,22 @@ def test_resume_of_a_finished_run_says_so(place: Path, capsys: pytest.CaptureFix
     assert "the one epoch is trained; --epochs N goes on" in capsys.readouterr().out
     assert run(["train", "--resume", "--epochs", "2"]) == 0
     assert "2/2" in capsys.readouterr().out
+
+
+def test_an_epochs_line_says_what_is_not_as_usual(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ways = ["--initial-scale", "0.5", "--freeze-early", "0.5", "--qat-epochs", "1"]
+    assert run(["train", "--data", "s.npz", *SMALL, "--epochs", "4", *ways]) == 0
+    lines = [
+        line for line in capsys.readouterr().out.splitlines() if line.strip()[:2] in ("1/", "2/", "3/", "4/", "5/")
+    ]
+    rows = [json.loads(line) for line in (place / "runs/resnet8-s/metrics.jsonl").read_text().splitlines()]
+    whole = rows[-1]["size"]
+    small, larger = ("{}×{}".format(*row["size"]) for row in rows[:2])
+    assert rows[0]["size"] == [round(side / 2) for side in whole]
+    assert [re.split(r"\d:\d\d", line)[1].strip() for line in lines] == [
+        small, larger, "1 piece frozen", "2 pieces frozen", "int8"
+    ]  # fmt: skip
+    assert [row["frozen"] for row in rows] == [0, 0, 1, 2, 0]
 
 
 def test_what_is_frozen_and_when_is_said_where_anything_is(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,9 @@ from msd_edge.data.config import DataConfig
 from msd_edge.errors import ConfigError
 from msd_edge.training.config import ComputeConfig, OptimConfig
 from msd_edge.training.methods import LossConfig
+from msd_edge.training.report import EpochReport
 from msd_edge.training.setup import TrainOptions, plan_run, start_trainer
-from msd_edge.training.trainer import EpochReport, Trainer
+from msd_edge.training.trainer import Trainer
 
 
 def options(**optim: object) -> TrainOptions:
@@ -59,6 +60,7 @@ def test_pieces_stay_as_they_are_once_frozen(tmp_path: Path) -> None:
     assert rates[2][0] < 0.01 * max(rates[0]) < rates[2][-1]
     assert rates[3][2] < 0.05 * max(rates[0])
     assert [report.lr for report in reports] == [rate[-1] for rate in rates]
+    assert [report.frozen for report in reports] == [0, 0, 0, 1, 2, 2]
 
 
 def test_frozen_pieces_learn_again_in_int8_arithmetic(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from msd_edge.training.choices import Method
 from msd_edge.training.config import ComputeConfig, OptimConfig
 from msd_edge.training.methods import LossConfig, Terms
 from msd_edge.training.recorded import RecordedStep, _Recording
-from msd_edge.training.trainer import EpochReport, Trainer
+from msd_edge.training.report import EpochReport
+from msd_edge.training.trainer import Trainer
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: steps are recorded on one only")

@@ -15,9 +15,9 @@ from msd_edge.errors import CheckpointError, ConfigError, DataError, MsdEdgeErro
 from msd_edge.training.choices import METHODS
 from msd_edge.training.config import ComputeConfig, OptimConfig
 from msd_edge.training.methods import LossConfig
+from msd_edge.training.report import EpochReport
 from msd_edge.training.run import RunFolder, load_network, load_trained
 from msd_edge.training.setup import Plan, TrainOptions, plan_resume, plan_run, prepare_folder, start_trainer
-from msd_edge.training.trainer import EpochReport
 
 
 def write_data(path: Path, count: int = 65, seed: int = 0) -> Path:
