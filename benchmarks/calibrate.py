@@ -11,7 +11,7 @@ from msd_edge.benchmarks.results import Results
 from msd_edge.benchmarks.results_io import read_results
 from msd_edge.benchmarks.segment_times import time_segments
 from msd_edge.bundle.choices import closest
-from msd_edge.bundle.manifest import Calibration, LatencySource, RuleName, Variant
+from msd_edge.bundle.manifest import FULL_POINT, Calibration, LatencySource, RuleName, Variant
 from msd_edge.bundle.reader import Bundle
 from msd_edge.bundle.writer import replace_calibration
 from msd_edge.data.dataset import Dataset, ImageSet
@@ -20,7 +20,7 @@ from msd_edge.errors import BundleError, ConfigError, DataError
 from msd_edge.exits.fit import fit_calibration
 from msd_edge.exits.limits import sharpest, unreachable
 from msd_edge.exits.metrics import Labels
-from msd_edge.exits.rules import RULES, Floats
+from msd_edge.exits.rules import RULES, ExitRule, Floats
 from msd_edge.locks import hold
 from msd_edge.runtime.cascade import rule_of
 from msd_edge.runtime.chain import Chain
@@ -37,7 +37,7 @@ class CalibrateOptions:
     """What to fit, and on what.
 
     Attributes:
-        rule: max-softmax, entropy or patience.
+        rule: max-softmax, entropy, patience or averaged.
         min_accuracy: a share; adds the point ``custom``.
         max_ms: expected milliseconds; adds the point ``custom``.
         latency: a results file to take the milliseconds from; None: measure on this machine.
@@ -200,6 +200,7 @@ def _calibrate(
             unmet[name] = sentences[0]
             notes.append(f"{name}: it has no point custom: {sentences[0]}")
         notes += describe_limits(variant, found[name])
+        notes += describe_average(variant, found[name])
     if len(unmet) == len(plan.variants):
         said = [f"{name}: {sentence.removesuffix('.')}" for name, sentence in unmet.items()]
         raise ConfigError(f"{bundle.path}: {'; '.join(said)}.")
@@ -300,7 +301,7 @@ def describe_limits(variant: Variant, calibration: Calibration) -> list[str]:
     notes = []
     specs = [segment.logits for segment in variant.segments]
     for fitted, spec in zip(calibration.exits, specs, strict=True):
-        best = sharpest("max-softmax", spec, fitted.temperature)
+        best = sharpest(ExitRule("max-softmax", (), (fitted.temperature,)), 0, [spec])
         if best is not None and best < _BLUNT:
             notes.append(
                 f"{variant.name}: exit {fitted.exit} can at most say {100 * best:.1f} %: its {spec.dtype} logits span "
@@ -313,6 +314,19 @@ def describe_limits(variant: Variant, calibration: Calibration) -> list[str]:
                 f"its {specs[exit_ - 1].dtype} logits cannot express it."
             )
     return notes
+
+
+def describe_average(variant: Variant, calibration: Calibration) -> list[str]:
+    """Return a note where the mean of all exits, by which ``averaged`` answers, is worse than the last exit."""
+    full = next(point for point in calibration.points if point.name == FULL_POINT)
+    last = calibration.exits[-1].accuracy
+    if full.accuracy >= last - 1e-9:
+        return []
+    return [
+        f"{variant.name}: all exits averaged get {100 * full.accuracy:.2f} % right and the last one alone "
+        f"{100 * last:.2f} % (calibration split), so that no point may hold what that one has; --rule max-softmax "
+        "answers by one exit."
+    ]
 
 
 def _variants(bundle: Bundle, options: CalibrateOptions) -> tuple[tuple[Variant, ...], tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """Which exit rule leaves best: ``python -m msd_edge.benchmarks.exit_rules BUNDLE``.
 
 Every rule is fitted on the calibration split from the outputs of the same files, as ``calibrate`` does it, and held
-against the test images at its operating points. Beside the rules of the product stand two that it does not have: the
-averaged answer, for which an exit's answer is the mean of all so far, and hindsight, which no rule can beat.
+against the test images at its operating points. Beside them stands what no rule that picks an exit's answer can beat:
+hindsight, which sends every image to the first exit that is right about it.
 """
 
 from collections.abc import Iterator
@@ -16,24 +16,21 @@ from numpy.typing import NDArray
 
 from msd_edge.benchmarks.calibrate import MOST_IMAGES, OnStep, collect_logits
 from msd_edge.benchmarks.data import bundle_dataset
-from msd_edge.bundle.manifest import Calibration, RuleName
+from msd_edge.bundle.manifest import Calibration
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
 from msd_edge.commands import suggest_command
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError
-from msd_edge.exits.fit import fit_calibration, fit_exits
+from msd_edge.exits.fit import fit_calibration
 from msd_edge.exits.metrics import Labels
-from msd_edge.exits.rules import RULES, ExitRule, Exits, Floats, softmax
+from msd_edge.exits.rules import RULES, ExitRule, Exits, Floats
 from msd_edge.files import write_json
 from msd_edge.runtime.open import choose_variant
 
 POINTS = ("lossless", "balanced", "fast")
-AVERAGED = "averaged answers"
 HINDSIGHT = "hindsight"
-
-_LEAST = np.float32(1e-30)  # what a probability of 0 counts as
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class RuleFigures:
     Attributes:
         bundle: its name.
         variant: whose files gave the logits.
-        rule: one of the product's, ``averaged answers`` or ``hindsight``.
+        rule: its name, or ``hindsight``.
         point: the operating point; empty for ``hindsight``.
         last: accuracy of the last exit by itself.
         accuracy: of the cascade.
@@ -125,26 +122,22 @@ def collect_outputs(
 def compare_rules(outputs: Outputs) -> Iterator[RuleFigures]:
     """Fit each rule on the calibration split and hold its operating points against the test images."""
     for rule in RULES:
-        yield from _measure(outputs, rule, rule, outputs.fitting, outputs.test)
-    temperatures = [exit_.temperature for exit_ in fit_exits(outputs.fitting, outputs.fitting_labels)]
-    averaged = [average_answers(logits, temperatures) for logits in (outputs.fitting, outputs.test)]
-    yield from _measure(outputs, AVERAGED, "max-softmax", *averaged)
-    right = outputs.test.argmax(-1) == outputs.test_labels[:, None]
+        fitted = fit_calibration(
+            rule,
+            outputs.fitting,
+            outputs.fitting_labels,
+            latency=outputs.calibration.latency,
+            chain_macs=outputs.chain_macs,
+            split_sha256=outputs.calibration.split_sha256,
+        )
+        for point in fitted.points:
+            if point.name in POINTS:
+                found = ExitRule.of(fitted, point)
+                yield _describe(outputs, rule, point.name, found.name_classes(outputs.test), found.take(outputs.test))
+    named = outputs.test.argmax(-1)
+    right = named == outputs.test_labels[:, None]
     # Who is wrong at every exit leaves at the first.
-    yield _describe(outputs, HINDSIGHT, "", outputs.test, right.argmax(1))
-
-
-def average_answers(logits: Floats, temperatures: list[float]) -> Floats:
-    """Return log-probabilities of which each exit's are the mean of all exits' up to it (a geometric mean).
-
-    Args:
-        logits: (images, exits, classes).
-        temperatures: one per exit.
-    """
-    logs = [np.log(np.maximum(softmax(logits[:, k], each), _LEAST)) for k, each in enumerate(temperatures)]
-    mean: Floats = np.cumsum(np.stack(logs, axis=1), axis=1, dtype=np.float32)
-    mean /= np.arange(1, logits.shape[1] + 1, dtype=np.float32)[:, None]
-    return mean
+    yield _describe(outputs, HINDSIGHT, "", named, right.argmax(1))
 
 
 def draw_rules(figures: list[RuleFigures]) -> str:
@@ -172,38 +165,18 @@ def _cell(accuracy: float, milliseconds: float) -> str:
     return f"{100 * accuracy:.2f} % at {milliseconds:.3f} ms"
 
 
-def _measure(outputs: Outputs, name: str, rule: RuleName, fitting: Floats, test: Floats) -> Iterator[RuleFigures]:
-    fitted = _fit(outputs, rule, fitting)
-    temperatures = tuple(exit_.temperature for exit_ in fitted.exits)
-    for point in fitted.points:
-        if point.name in POINTS:
-            taken = ExitRule(rule, point.thresholds, temperatures).take(test)
-            yield _describe(outputs, name, point.name, test, taken)
-
-
-def _fit(outputs: Outputs, rule: RuleName, logits: Floats) -> Calibration:
-    return fit_calibration(
-        rule,
-        logits,
-        outputs.fitting_labels,
-        latency=outputs.calibration.latency,
-        chain_macs=outputs.chain_macs,
-        split_sha256=outputs.calibration.split_sha256,
-    )
-
-
-def _describe(outputs: Outputs, name: str, point: str, test: Floats, taken: Exits) -> RuleFigures:
+def _describe(outputs: Outputs, rule: str, point: str, named: Exits, taken: Exits) -> RuleFigures:
     costs: NDArray[np.float64] = np.cumsum(outputs.calibration.latency.segment_ms)
-    answers = test[np.arange(len(test)), taken].argmax(-1)
+    answers = named[np.arange(len(named)), taken]
     milliseconds = float(costs[taken].mean())
     return RuleFigures(
         bundle=outputs.bundle,
         variant=outputs.variant,
-        rule=name,
+        rule=rule,
         point=point,
         last=float((outputs.test[:, -1].argmax(-1) == outputs.test_labels).mean()),
         accuracy=float((answers == outputs.test_labels).mean()),
-        shares=tuple((np.bincount(taken, minlength=test.shape[1]) / len(taken)).tolist()),
+        shares=tuple((np.bincount(taken, minlength=named.shape[1]) / len(taken)).tolist()),
         milliseconds=milliseconds,
         speed_up=float(costs[-1]) / milliseconds,
     )

@@ -157,8 +157,7 @@ def _figure_point(taken: Taken, point: OperatingPoint, answers: Answers, measure
     exits = np.array(answers.exits) - 1
     right = np.array(answers.predicted) == taken.labels
     count = len(taken.variant.segments)
-    temperatures = tuple(part.temperature for part in taken.calibration.exits)
-    expected = ExitRule(taken.calibration.rule, point.thresholds, temperatures).take(taken.logits)
+    expected = ExitRule.of(taken.calibration, point).take(taken.logits)
     name = f"{taken.variant.name}/point-{measured}"
     preprocess, inference, decision, total = (
         summarise(taken.times[f"{name}/{part}"], f"{name}/{part}")

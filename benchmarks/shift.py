@@ -82,7 +82,7 @@ def measure_shifts(
                 watch.add(exit_ + 1)
                 if watch.images % watch.window == 0:
                     alarms.append(watch.drift is not None)
-            answers = logits[np.arange(len(logits)), exits].argmax(-1)
+            answers = rule.name_classes(logits)[np.arange(len(logits)), exits]
             shares = np.bincount(exits, minlength=logits.shape[1]) / len(exits)
             yield Shift(
                 corruption=name,

@@ -234,8 +234,8 @@ def measure_speeds(
     stages, alone = open_stages(bundle, variant, threads)
     with CascadeRunner(bundle, variant=variant, point=point, threads=threads) as cascade:
         rule = cascade.rule
-        if rule.name == "patience":
-            raise ConfigError(f"{bundle.path}: batches are measured with max-softmax or entropy, not with patience.")
+        if rule.name not in ("max-softmax", "entropy"):  # the others look back at earlier exits
+            raise ConfigError(f"{bundle.path}: batches are measured with max-softmax or entropy, not with {rule.name}.")
         stay = ExitRule(rule.name, (never(rule.name, len(alone)),) * (len(alone) - 1), (1.0,) * len(alone))
         step("one at a time")
         single = np.array([cascade.predict(image).index for image in images])

@@ -31,13 +31,13 @@ from msd_edge.data.load import load_dataset  # noqa: E402
 from msd_edge.data.resize import fit_array  # noqa: E402
 from msd_edge.errors import BundleError  # noqa: E402
 from msd_edge.exits.fit import fit_calibration  # noqa: E402
-from msd_edge.exits.rules import ExitRule, score  # noqa: E402
+from msd_edge.exits.rules import ExitRule, never, score  # noqa: E402
 from msd_edge.runtime.cascade import rule_of  # noqa: E402
 from msd_edge.runtime.chain import Chain  # noqa: E402
 from msd_edge.runtime.session import dequantize  # noqa: E402
 
 IMAGES = 120
-RULES = ("max-softmax", "entropy", "patience")
+RULES = ("max-softmax", "entropy", "patience", "averaged")
 
 
 def main(folder: Path) -> None:
@@ -123,11 +123,10 @@ def expect(path: Path, folder: Path) -> None:
         for point in (*calibration.points, *calibration.front, *calibration.budgeted):
             rule = rule_of(variant, point)
             exits = rule.take(logits)
-            taken = logits[np.arange(len(images)), exits]
             tops = [float(rule.decide(int(e), list(row))[1].max()) for e, row in zip(exits, logits, strict=True)]
             points[point.name] = {
                 "exits": (exits + 1).tolist(),
-                "classes": taken.argmax(axis=1).tolist(),
+                "classes": rule.name_classes(logits)[np.arange(len(images)), exits].tolist(),
                 "probabilities": tops,
             }
         variants[variant.name] = {"raw": raw.tolist(), "points": points}
@@ -170,12 +169,16 @@ def make_rule_cases(folder: Path) -> None:
     for classes in (2, 3, 7, 8, 10, 100, 129, 1000):
         for rule in RULES:
             temperatures = tuple(float(t) for t in random.uniform(0.2, 4, 3))
+            weights: tuple[tuple[float, ...], ...] = ()
+            if rule == "averaged" and classes != 10:  # without any it is the mean
+                weights = tuple(tuple(float(w) for w in random.uniform(0, 2, k)) for k in (1, 2, 3))
             logits = (random.normal(size=(24, 3, classes)) * random.choice([0.1, 2, 30])).astype(np.float32)
             if rule == "patience":
                 thresholds: tuple[float, ...] = (float(random.integers(0, 3)),) * 2
                 scores: list[list[float]] = []
             else:
-                values = [score(rule, logits[:, k], temperatures[k]) for k in range(2)]
+                bare = ExitRule(rule, (never(rule, 3),) * 2, temperatures, weights)
+                values = [score(rule, *bare.basis(k, list(logits.swapaxes(0, 1)))) for k in range(2)]
                 thresholds = tuple(float(np.median(value)) for value in values)
                 scores = [[float(s) for s in value] for value in values]
             cases.append(
@@ -183,8 +186,9 @@ def make_rule_cases(folder: Path) -> None:
                     "rule": rule,
                     "thresholds": thresholds,
                     "temperatures": temperatures,
+                    "weights": weights,
                     "logits": [[[float(v) for v in row] for row in image] for image in logits],
-                    "exits": (ExitRule(rule, thresholds, temperatures).take(logits) + 1).tolist(),
+                    "exits": (ExitRule(rule, thresholds, temperatures, weights).take(logits) + 1).tolist(),
                     "scores": scores,
                 }
             )
@@ -216,6 +220,13 @@ def drop(*path: Any) -> Change:
         del inner[path[-1]]
 
     return change
+
+
+def weigh(calibration: dict[str, Any], rule: str | None = None, more: int = 0) -> None:
+    """Give the exits of a calibration weights."""
+    calibration["rule"] = rule or calibration["rule"]
+    for place, entry in enumerate(calibration["exits"], 1):
+        entry["weights"] = [0.5] * (place + more)
 
 
 INT8 = 1  # the place of tflite-int8
@@ -260,6 +271,10 @@ def manifest_changes() -> Iterator[tuple[str, Change]]:
     yield "a share above 1", put(*calibration, "points", 0, "exit_shares", 0, value=1.5)
     yield "temperature 0", put(*calibration, "exits", 0, "temperature", value=0)
     yield "a temperature less", lambda m: m["variants"][0]["calibration"]["exits"].pop()
+    yield "weights of another rule", lambda m: weigh(m["variants"][0]["calibration"])
+    yield "weights", lambda m: weigh(m["variants"][0]["calibration"], rule="averaged")
+    yield "too many weights", lambda m: weigh(m["variants"][0]["calibration"], rule="averaged", more=1)
+    yield "a weight below 0", put(*calibration, "exits", 0, "weights", value=[-1])
     yield "a label less", lambda m: m["golden"]["labels"].pop()
     yield "golden of another variant", put("golden", "outputs", 0, "variant", value="tflite-int4")
     yield "golden path climbs", put("golden", "path", value="../images.u8")

@@ -23,7 +23,7 @@ Target = Literal["tflite", "onnx"]
 Precision = Literal["int8", "float16", "float32"]
 Layout = Literal["NHWC", "NCHW", "NC"]
 DType = Literal["float32", "int8", "uint8"]
-RuleName = Literal["max-softmax", "entropy", "patience"]
+RuleName = Literal["max-softmax", "entropy", "patience", "averaged"]
 Share = Annotated[float, Field(ge=0, le=1)]
 # The operating point at which every image goes to the last exit.
 FULL_POINT = "full"
@@ -140,10 +140,14 @@ class AccuracyProof(Model):
 
 
 class ExitCalibration(Model):
-    """The temperature of one exit, with negative log-likelihood and expected calibration error before and after."""
+    """The temperature of one exit, with negative log-likelihood and expected calibration error before and after.
+
+    ``weights``, where the rule is ``averaged``: of the logits of exits 1 to this one, by whose sum it answers.
+    """
 
     exit: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(gt=0)]
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     nll_before: float
     nll_after: float
     ece_before: Share
@@ -157,7 +161,8 @@ class OperatingPoint(Model):
     ``thresholds`` holds one value per exit but the last. max-softmax: leave when the top probability of the
     temperature-scaled logits is at least the threshold (above 1: never). entropy: leave when the entropy divided by
     log(classes) is at most the threshold (below 0: never). patience: every value is the same count t, leave when
-    t + 1 exits in a row agree.
+    t + 1 exits in a row agree. averaged: as max-softmax, of the sum of the logits of all exits so far, weighed by
+    ``weights``.
     """
 
     name: str
@@ -228,6 +233,11 @@ class Variant(Model):
                     raise ValueError(f"{self.name}: operating point {point.name!r} does not fit {count} exits")
             if len(self.calibration.exits) != count or len(self.calibration.latency.segment_ms) != count:
                 raise ValueError(f"{self.name}: the calibration does not fit {count} exits")
+            weights = [entry.weights for entry in self.calibration.exits if entry.weights is not None]
+            fitting = self.calibration.rule == "averaged" and [len(own) for own in weights] == [*range(1, count + 1)]
+            if weights and not fitting:
+                rule = self.calibration.rule
+                raise ValueError(f"{self.name}: the weights do not fit {count} exits and the {rule} rule")
         return self
 
     def _seam_fits(self, index: int) -> None:

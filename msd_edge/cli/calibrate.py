@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def calibrate(
     bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help="Default: the newest in bundles/.")] = None,
-    rule: Annotated[str, typer.Option(help="max-softmax, entropy or patience.")] = "max-softmax",
+    rule: Annotated[str, typer.Option(help="max-softmax, entropy, patience or averaged.")] = "max-softmax",
     min_accuracy: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Add the cheapest point with this accuracy: 0.93 and 93 both mean 93 %."),

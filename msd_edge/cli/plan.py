@@ -45,7 +45,7 @@ def plan(
     max_ms: Annotated[
         float | None, typer.Option(metavar="MS", help="The most accurate within this expected time instead.")
     ] = None,
-    rule: Annotated[str, typer.Option(help="max-softmax, entropy or patience.")] = "max-softmax",
+    rule: Annotated[str, typer.Option(help="max-softmax, entropy, patience or averaged.")] = "max-softmax",
     variant: Annotated[
         str | None, typer.Option(metavar="NAME", help="Whose files to time; default tflite-int8.")
     ] = None,

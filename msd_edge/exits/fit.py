@@ -11,6 +11,7 @@ from msd_edge.exits.metrics import Labels, quality
 from msd_edge.exits.rules import Floats
 from msd_edge.exits.temperature import fit_temperature
 from msd_edge.exits.thresholds import gather
+from msd_edge.exits.weights import fit_weights
 
 
 def fit_exits(logits: Floats, labels: Labels) -> tuple[ExitCalibration, ...]:
@@ -56,6 +57,8 @@ def fit_calibration(
 ) -> Calibration:
     """Fit temperatures, then thresholds on the scaled logits, and choose the operating points.
 
+    For ``averaged`` weights are fitted too, and thresholds on the weighed logits.
+
     Args:
         rule: the kind of exit rule.
         logits: what the files gave for the calibration split, (images, exits, classes).
@@ -81,7 +84,12 @@ def fit_calibration(
     if len(latency.segment_ms) != logits.shape[1]:
         raise ConfigError(f"there are {len(latency.segment_ms)} segment times for {logits.shape[1]} exits.")
     exits = fit_exits(logits, labels)
-    evidence = gather(rule, logits, labels, [part.temperature for part in exits], latency.segment_ms, chain_macs)
+    temperatures = [part.temperature for part in exits]
+    weights: list[tuple[float, ...]] = []
+    if rule == "averaged":
+        weights = [fit_weights(logits[:, : k + 1], labels, temperatures[k]) for k in range(len(exits))]
+        exits = tuple(part.model_copy(update={"weights": own}) for part, own in zip(exits, weights, strict=True))
+    evidence = gather(rule, logits, labels, temperatures, latency.segment_ms, chain_macs, weights)
     front = build_front(evidence)
     try:
         points = named_points(front, min_accuracy=min_accuracy, max_ms=max_ms)

@@ -7,12 +7,12 @@ calibration computes for a whole split (``take``) is the same float32 arithmetic
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msd_edge.bundle.manifest import RuleName
+from msd_edge.bundle.manifest import Calibration, OperatingPoint, RuleName
 from msd_edge.errors import ConfigError
 
 Floats = NDArray[np.float32]
@@ -29,6 +29,8 @@ class ExitRule:
     - ``entropy``: when their entropy divided by log(classes) is at most the threshold (BranchyNet, Teerapittayanon et
       al. 2016, normalized so that it means the same for any number of classes).
     - ``patience``: when t + 1 exits in a row name the same class (PABEE, Zhou et al. 2020); every threshold is t.
+    - ``averaged``: as max-softmax, of a weighted sum of the logits of all exits so far. It answers by that sum too: the
+      weighted geometric mean of their probabilities (Zero Time Waste, Wołczyk et al. 2021, arXiv 2106.05409).
 
     Thresholds are compared in float32. At the last exit every image leaves.
 
@@ -36,14 +38,18 @@ class ExitRule:
         name: the kind of rule.
         thresholds: one per exit but the last.
         temperatures: one per exit; logits are divided by it before the softmax.
+        weights: of ``averaged``, for every exit those of the logits of all exits up to it, instead of temperatures;
+            empty: the mean of the temperature-scaled logits.
 
     Raises:
-        ConfigError: the lengths do not fit, a temperature is not positive, or a threshold is no number of its kind.
+        ConfigError: the lengths do not fit, a temperature is not positive, a weight is negative, or a threshold is no
+            number of its kind.
     """
 
     name: RuleName
     thresholds: tuple[float, ...]
     temperatures: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         exits = len(self.temperatures)
@@ -67,6 +73,26 @@ class ExitRule:
                     f"patience thresholds {list(self.thresholds)}: all must be one and the same count 0, 1, 2, …"
                 )
 
+        if self.weights and (self.name != "averaged" or [len(own) for own in self.weights] != [*range(1, exits + 1)]):
+            raise ConfigError(
+                f"the {self.name} rule has weights for {len(self.weights)} exits; averaged has one list for each of "
+                f"{exits}, of one weight for each exit up to it, and no other rule has any."
+            )
+        for place, own in enumerate(self.weights, 1):
+            if not all(math.isfinite(weight) and weight >= 0 for weight in own):
+                raise ConfigError(f"the weights of exit {place} are {list(own)}; they must be finite, 0 or more.")
+
+    @classmethod
+    def of(cls, calibration: Calibration, point: OperatingPoint) -> Self:
+        """Return the rule of an operating point of a calibration.
+
+        Raises:
+            ConfigError: the numbers make no rule.
+        """
+        exits = calibration.exits
+        weights = tuple(part.weights for part in exits if part.weights is not None)
+        return cls(calibration.rule, point.thresholds, tuple(part.temperature for part in exits), weights)
+
     @property
     def exits(self) -> int:
         """The number of exits."""
@@ -80,14 +106,14 @@ class ExitRule:
             logits: of exits 0..exit, each (classes,).
 
         Returns:
-            Whether the image leaves here, and the temperature-scaled softmax of this exit, (classes,) float32.
+            Whether the image leaves here, and the probabilities it is answered by, (classes,) float32.
         """
-        shifted, weights, total = _exponentials(logits[exit], self.temperatures[exit])
+        shifted, weights, total = _exponentials(*self.basis(exit, logits))
         probabilities = weights / total
         if exit == self.exits - 1:
             return True, probabilities
         threshold = float(np.float32(self.thresholds[exit]))
-        if self.name == "max-softmax":
+        if self.name in ("max-softmax", "averaged"):
             return float(np.reciprocal(total)[0]) >= threshold, probabilities
         if self.name == "entropy":
             return float(_entropy(shifted, probabilities, total)[0]) <= threshold, probabilities
@@ -96,6 +122,31 @@ class ExitRule:
             return False, probabilities
         named = int(np.argmax(logits[exit]))
         return all(int(np.argmax(logits[exit - back])) == named for back in range(1, patience + 1)), probabilities
+
+    def basis(self, exit: int, logits: Sequence[Floats]) -> tuple[Floats, float]:
+        """Return the logits that an exit answers by, (..., classes), and the temperature they are to be divided by.
+
+        Args:
+            exit: 0-based.
+            logits: of exits 0..exit at least, each (..., classes).
+        """
+        if self.name != "averaged":
+            return logits[exit], self.temperatures[exit]
+        mean = [1 / (temperature * (exit + 1)) for temperature in self.temperatures[: exit + 1]]
+        return mix(logits[: exit + 1], self.weights[exit] if self.weights else mean), 1.0
+
+    def name_classes(self, logits: Floats) -> Exits:
+        """Return the class that every exit names, (images, exits).
+
+        Args:
+            logits: of every exit, (images, exits, classes).
+        """
+        values = logits
+        if self.name == "averaged":  # by probabilities, as ``decide`` gives them for an image alone
+            each = [softmax(*self.basis(place, _each(logits))) for place in range(self.exits)]
+            values = np.stack(each, axis=1)
+        named: Exits = values.argmax(axis=-1)
+        return named
 
     def take(self, logits: Floats) -> Exits:
         """Decide for many images at once; equal to ``decide`` on each of them.
@@ -117,21 +168,34 @@ class ExitRule:
                 leaves[:, :-1] = agreeing(logits)[:, :-1] > self.thresholds[0]
         else:
             for place, threshold in enumerate(self.thresholds):
-                values = score(self.name, logits[:, place], self.temperatures[place])
+                values = score(self.name, *self.basis(place, _each(logits)))
                 limit = np.float32(threshold)
-                leaves[:, place] = values >= limit if self.name == "max-softmax" else values <= limit
+                leaves[:, place] = values <= limit if self.name == "entropy" else values >= limit
         taken: Exits = leaves.argmax(axis=1)
         return taken
 
 
+def mix(logits: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """Return the weighted sum of the logits of some exits, float32, added in their order.
+
+    Args:
+        logits: of each exit, (..., classes).
+        weights: one for each exit.
+    """
+    total: Floats = np.asarray(logits[0], dtype=np.float32) * np.float32(weights[0])
+    for values, weight in zip(logits[1:], weights[1:], strict=True):
+        total = total + values * np.float32(weight)
+    return total
+
+
 def never(name: RuleName, exits: int) -> float:
     """Return the threshold with which no image leaves before the last exit."""
-    return {"max-softmax": 2.0, "entropy": -1.0, "patience": float(exits)}[name]
+    return {"max-softmax": 2.0, "entropy": -1.0, "patience": float(exits), "averaged": 2.0}[name]
 
 
 def always(name: RuleName) -> float:
     """Return the threshold with which every image leaves; beyond 0..1, so that rounding cannot keep one back."""
-    return {"max-softmax": -1.0, "entropy": 2.0, "patience": 0.0}[name]
+    return {"max-softmax": -1.0, "entropy": 2.0, "patience": 0.0, "averaged": -1.0}[name]
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
@@ -149,12 +213,13 @@ def score(name: RuleName, logits: Floats, temperature: float) -> Floats:
     """Return what the rule compares with the threshold of an exit: (images,) float32.
 
     Args:
-        name: ``max-softmax`` (top probability, leave when high) or ``entropy`` (normalized, leave when low).
-        logits: of one exit, (images, classes).
+        name: ``max-softmax`` or ``averaged`` (top probability, leave when high) or ``entropy`` (normalized, leave when
+            low).
+        logits: that the exit answers by, (images, classes).
         temperature: of that exit.
     """
     shifted, weights, total = _exponentials(logits, temperature)
-    if name == "max-softmax":
+    if name != "entropy":
         top: Floats = np.reciprocal(total)[..., 0]  # the top class's weight is exp(0), exactly 1
         return top
     return _entropy(shifted, weights / total, total)[..., 0]
@@ -171,6 +236,11 @@ def agreeing(logits: Floats) -> Exits:
     for place in range(1, named.shape[1]):
         run[:, place] += np.where(named[:, place] == named[:, place - 1], run[:, place - 1], 0)
     return run
+
+
+def _each(logits: Floats) -> list[Floats]:
+    """Return the logits of every exit, each (images, classes)."""
+    return [logits[:, place] for place in range(logits.shape[1])]
 
 
 def _exponentials(logits: Floats, temperature: float) -> tuple[Floats, Floats, Floats]:

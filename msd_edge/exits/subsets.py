@@ -8,6 +8,7 @@ split would decide.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -20,6 +21,7 @@ from msd_edge.exits.metrics import Labels
 from msd_edge.exits.rules import Floats
 from msd_edge.exits.search import search
 from msd_edge.exits.thresholds import Evidence, Settings, evaluate, gather
+from msd_edge.exits.weights import fit_weights
 
 MOST_EXITS = 8
 
@@ -103,10 +105,12 @@ def weigh_subsets(
     halves = [np.arange(len(labels)) % 2 == side for side in (0, 1)]
     references = [logits[half][:, -1].argmax(-1) == labels[half] for half in halves]
     found = []
+    weigh = cache(lambda places: fit_weights(logits[:, places], labels, temperatures[places[-1]]))
     for size in range(1, count + 1):
         for exits in combinations(range(1, count + 1), size):
             places = [index - 1 for index in exits]
             times = subset_times(exits, exit_ms, branches)
+            weights = [weigh(tuple(places[: k + 1])) for k in range(size)] if rule == "averaged" else []
             parts = [
                 gather(
                     rule,
@@ -115,6 +119,7 @@ def weigh_subsets(
                     [temperatures[place] for place in places],
                     np.diff(times, prepend=0.0).tolist(),
                     times,
+                    weights,
                 )
                 for half in halves
             ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from msd_edge.bundle.manifest import RuleName
 from msd_edge.errors import ConfigError, DataError
 from msd_edge.exits.metrics import Labels
-from msd_edge.exits.rules import Floats, agreeing, always, never, score
+from msd_edge.exits.rules import ExitRule, Floats, agreeing, always, never, score
 
 _CHUNK = 1 << 22  # images times settings looked at in one go
 
@@ -25,7 +25,8 @@ class Evidence:
     Attributes:
         name: the kind of rule.
         ease: (images, exits - 1) float32, an image may leave where this is at least the limit.
-        right: (images, exits) bool, whether the exit names the image's class.
+        right: (images, exits) bool, whether an image that leaves at the exit is named right.
+        reference: (images,) bool, whether the last exit by itself names the class: what every setting is held against.
         ms: (exits,) milliseconds until the exit, all segments before it included.
         macs: (exits,) multiply-accumulates until the exit.
     """
@@ -33,6 +34,7 @@ class Evidence:
     name: RuleName
     ease: Floats
     right: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
     ms: NDArray[np.float64]
     macs: NDArray[np.float64]
 
@@ -48,8 +50,8 @@ class Evidence:
 
     @property
     def last_right(self) -> int:
-        """How many images the last exit gets right."""
-        return int(self.right[:, -1].sum())
+        """How many images the last exit by itself gets right."""
+        return int(self.reference.sum())
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Settings:
     Attributes:
         limits: (settings, exits - 1) float32, in units of ease.
         left: (settings, exits) images leaving at each exit.
-        gained: (settings,) images right here and wrong at the last exit.
-        lost: (settings,) images wrong here and right at the last exit.
+        gained: (settings,) images right here and wrong at the last exit by itself.
+        lost: (settings,) images wrong here and right at the last exit by itself.
         ms: (settings,) mean milliseconds per image.
         macs: (settings,) mean multiply-accumulates per image.
     """
@@ -94,6 +96,7 @@ def gather(
     temperatures: Sequence[float],
     segment_ms: Sequence[float],
     chain_macs: Sequence[float],
+    weights: Sequence[tuple[float, ...]] = (),
 ) -> Evidence:
     """Turn logits of the calibration split into evidence.
 
@@ -104,6 +107,7 @@ def gather(
         temperatures: one per exit.
         segment_ms: milliseconds of each segment, decision included.
         chain_macs: multiply-accumulates until each exit.
+        weights: of ``averaged``, as an ``ExitRule`` has them.
 
     Raises:
         ConfigError: the numbers of exits differ.
@@ -117,15 +121,19 @@ def gather(
         raise DataError("thresholds cannot be fitted: the calibration set is empty.")
     if not np.isfinite(logits).all():
         raise DataError("thresholds cannot be fitted: some logits are not finite.")
+    rule = ExitRule(name, (never(name, exits),) * (exits - 1), tuple(temperatures), tuple(weights))
+    each = [logits[:, place] for place in range(exits)]
     if name == "patience":
         ease = agreeing(logits)[:, :-1].astype(np.float32)
     else:
         ease = np.empty((images, exits - 1), dtype=np.float32)
         for place in range(exits - 1):
-            found = score(name, logits[:, place], temperatures[place])
-            ease[:, place] = found if name == "max-softmax" else -found
-    right = logits.argmax(axis=2) == labels[:, None]
-    return Evidence(name, ease, right, np.cumsum(segment_ms, dtype=np.float64), np.array(chain_macs, dtype=np.float64))
+            found = score(name, *rule.basis(place, each))
+            ease[:, place] = -found if name == "entropy" else found
+    right = rule.name_classes(logits) == labels[:, None]
+    reference = logits[:, -1].argmax(axis=1) == labels
+    costs = np.cumsum(segment_ms, dtype=np.float64)
+    return Evidence(name, ease, right, reference, costs, np.array(chain_macs, dtype=np.float64))
 
 
 def thresholds(name: RuleName, limits: Floats) -> tuple[float, ...]:
@@ -138,12 +146,14 @@ def thresholds(name: RuleName, limits: Floats) -> tuple[float, ...]:
 
 def never_limit(name: RuleName, exits: int) -> np.float32:
     """Return the limit with which no image leaves early."""
-    return np.float32({"max-softmax": never(name, exits), "entropy": 1.0, "patience": exits + 1.0}[name])
+    values = {"entropy": 1.0, "patience": exits + 1.0}
+    return np.float32(values.get(name, never(name, exits)))
 
 
 def always_limit(name: RuleName) -> np.float32:
     """Return the limit with which every image leaves."""
-    return np.float32({"max-softmax": always(name), "entropy": -2.0, "patience": 1.0}[name])
+    values = {"entropy": -2.0, "patience": 1.0}
+    return np.float32(values.get(name, always(name)))
 
 
 def evaluate(evidence: Evidence, limits: Floats) -> Settings:
@@ -156,9 +166,8 @@ def evaluate(evidence: Evidence, limits: Floats) -> Settings:
     count, exits = len(limits), evidence.exits
     left = np.empty((count, exits), dtype=np.int64)
     gained, lost = np.zeros((2, count), dtype=np.int64)
-    last = evidence.right[:, -1]
-    better = [evidence.right[:, k] & ~last for k in range(exits)]
-    worse = [~evidence.right[:, k] & last for k in range(exits)]
+    better = [evidence.right[:, k] & ~evidence.reference for k in range(exits)]
+    worse = [~evidence.right[:, k] & evidence.reference for k in range(exits)]
     step = max(1, _CHUNK // evidence.images)
     for start in range(0, count, step):
         part = slice(start, start + step)
@@ -170,6 +179,8 @@ def evaluate(evidence: Evidence, limits: Floats) -> Settings:
             gained[part] += np.count_nonzero(leaving[:, better[k]], axis=1)
             lost[part] += np.count_nonzero(leaving[:, worse[k]], axis=1)
         left[part, -1] = np.count_nonzero(staying, axis=1)
+        gained[part] += np.count_nonzero(staying[:, better[-1]], axis=1)
+        lost[part] += np.count_nonzero(staying[:, worse[-1]], axis=1)
     shares = left / evidence.images
     return Settings(limits, left, gained, lost, shares @ evidence.ms, shares @ evidence.macs)
 

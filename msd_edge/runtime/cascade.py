@@ -238,7 +238,7 @@ def find_point(bundle: Bundle, variant: Variant, name: str | None = None) -> Ope
 
 
 def rule_of(variant: Variant, point: OperatingPoint) -> ExitRule:
-    """Return the exit rule of an operating point, with the temperatures of the variant's calibration.
+    """Return the exit rule of an operating point of the variant's calibration.
 
     Raises:
         BundleError: the variant is not calibrated.
@@ -246,5 +246,4 @@ def rule_of(variant: Variant, point: OperatingPoint) -> ExitRule:
     """
     if variant.calibration is None:
         raise BundleError(f"{variant.name} is not calibrated; run `msd-edge calibrate BUNDLE`.")
-    temperatures = tuple(entry.temperature for entry in variant.calibration.exits)
-    return ExitRule(variant.calibration.rule, point.thresholds, temperatures)
+    return ExitRule.of(variant.calibration, point)

@@ -1,22 +1,18 @@
-"""Exit rules side by side: the product's own points, averages that are averages, a bound that bounds."""
+"""Exit rules side by side: the product's own points, a bound that bounds."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.bench_data import make_dataset
 from support.bundles import make_bundle
 from support.simulated_logits import simulate
 
 from msd_edge.benchmarks.exit_rules import (
-    AVERAGED,
     HINDSIGHT,
     POINTS,
     Outputs,
     RuleFigures,
-    average_answers,
     collect_outputs,
     compare_rules,
     draw_rules,
@@ -26,7 +22,7 @@ from msd_edge.bundle.reader import read_bundle
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError
 from msd_edge.exits.fit import fit_calibration
-from msd_edge.exits.rules import RULES, ExitRule, softmax
+from msd_edge.exits.rules import RULES, ExitRule
 from msd_edge.runtime.cascade import CascadeRunner
 
 MACS = (10, 20, 30)
@@ -71,22 +67,10 @@ def test_the_products_rule_has_the_points_that_calibrate_writes() -> None:
 def test_nothing_beats_hindsight(seed: int) -> None:
     figures = list(compare_rules(simulated(seed)))
     (bound,) = (one for one in figures if one.rule == HINDSIGHT)
-    chosen = [one for one in figures if one.rule in RULES]
-    assert {one.rule for one in figures} == {*RULES, AVERAGED, HINDSIGHT}
+    chosen = [one for one in figures if one.rule != "averaged"]  # a mean may be right where no exit is
+    assert {one.rule for one in figures} == {*RULES, HINDSIGHT}
     assert all(one.accuracy <= bound.accuracy for one in chosen)
     assert bound.accuracy > bound.last
-
-
-@given(seed=st.integers(0, 1000), exits=st.integers(1, 4))
-def test_averages_are_geometric_means_of_probabilities(seed: int, exits: int) -> None:
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 4, (5, exits, 6)).astype(np.float32)
-    temperatures = rng.uniform(0.5, 3, exits).tolist()
-    found = average_answers(logits, temperatures)
-    assert np.allclose(softmax(found[:, 0]), softmax(logits[:, 0], temperatures[0]), atol=1e-5)
-    product = np.prod([softmax(logits[:, k].astype(np.float64), temperatures[k]) for k in range(exits)], axis=0)
-    wanted = product ** (1 / exits)
-    assert np.allclose(softmax(found[:, -1]), wanted / wanted.sum(-1, keepdims=True), atol=1e-4)
 
 
 def test_a_bundle_gives_what_its_cascade_does(tiny_bundle: Path) -> None:
@@ -100,7 +84,7 @@ def test_a_bundle_gives_what_its_cascade_does(tiny_bundle: Path) -> None:
             assert np.array_equal(logits, cascade.logits(dataset.test.images[place]))
             assert label == dataset.test.labels[place]
     lines = draw_rules(list(compare_rules(outputs))).splitlines()
-    assert len(lines) == 2 + 1 + len(RULES) + 2
+    assert len(lines) == 2 + 1 + len(RULES) + 1
     assert len({line.count("|") for line in lines}) == 1
 
 

@@ -76,12 +76,13 @@ def no_timing(monkeypatch):
     monkeypatch.setattr(module, "time_segments", lambda *a, **k: source)
 
 
-def test_from_files_to_points_and_back_through_the_runner(tmp_path):
+@pytest.mark.parametrize("rule", ["max-softmax", "averaged"])
+def test_from_files_to_points_and_back_through_the_runner(tmp_path, rule):
     """The whole path in a folder with an awkward name: what calibration promises, the cascade does, image by image."""
     dataset = make_dataset()
     bundle = make(tmp_path / "temp evil é 模型", dataset, variants=("tflite-int8", "onnx-float32"))
     steps = []
-    outcome = calibrate(bundle, dataset, quick(), lambda *step: steps.append(step))
+    outcome = calibrate(bundle, dataset, quick(rule=rule), lambda *step: steps.append(step))
     assert {step[0] for step in steps} == {"tflite-int8", "onnx-float32"}
     again = read_bundle(bundle.path)
     assert again.manifest_sha256 == outcome.bundle.manifest_sha256 != bundle.manifest_sha256
@@ -92,13 +93,16 @@ def test_from_files_to_points_and_back_through_the_runner(tmp_path):
         assert all(ms > 0 for ms in fitted.latency.segment_ms)
         assert fitted.latency.device.startswith("cpu, ")
         labels = dataset.calibration.labels
+        (full,) = (point for point in fitted.points if point.name == "full")
+        told = any(f"{variant.name}: all exits averaged get" in note for note in outcome.notes)
+        assert told == (full.accuracy < fitted.exits[-1].accuracy)
         for point in fitted.points:
             with CascadeRunner(again, variant=variant.name, point=point.name) as cascade:
                 answers = [cascade.predict(image) for image in dataset.calibration.images]
             exits = np.array([answer.exit for answer in answers])
             assert point.exit_shares == pytest.approx(np.bincount(exits - 1, minlength=3) / IMAGES)
             assert point.accuracy == pytest.approx(np.mean([a.index for a in answers] == labels))
-            rule = ExitRule(fitted.rule, point.thresholds, tuple(part.temperature for part in fitted.exits))
+            rule = ExitRule.of(fitted, point)
             logits = collect_logits(again, variant.name, dataset.calibration, np.arange(IMAGES), 1, quiet)
             assert (rule.take(logits) + 1 == exits).all()
 

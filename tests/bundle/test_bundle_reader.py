@@ -119,6 +119,10 @@ def segment(manifest: dict[str, Any], index: int, variant: int = 1) -> dict[str,
         (lambda m: m["variants"].append(m["variants"][0]), "a variant stands there twice"),
         (lambda m: m["golden"]["outputs"].pop(), "golden samples do not cover"),
         (lambda m: m["variants"][1]["calibration"]["points"][0]["thresholds"].append(0.5), "does not fit 3 exits"),
+        (
+            lambda m: m["variants"][1]["calibration"]["exits"][0].update(weights=[1.0]),
+            "the weights do not fit 3 exits and the max-softmax rule",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_place(folder: Path, change: Change, message: str) -> None:

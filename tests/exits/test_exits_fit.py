@@ -27,10 +27,10 @@ def fit(rule="max-softmax", images=400, seed=0, **wishes):
 def test_the_promise_of_each_point_is_what_its_rule_does_on_the_split(rule):
     logits, labels, found = fit(rule)
     assert (found.images, found.split_sha256, found.latency) == (400, SPLIT, LATENCY)
-    temperatures = tuple(part.temperature for part in found.exits)
-    right = logits.argmax(axis=2) == labels[:, None]
+    right = ExitRule.of(found, found.points[0]).name_classes(logits) == labels[:, None]
+    alone = logits.argmax(axis=2) == labels[:, None]
     for point in (*found.points, *found.front, *found.budgeted):
-        taken = ExitRule(rule, point.thresholds, temperatures).take(logits)
+        taken = ExitRule.of(found, point).take(logits)
         assert point.accuracy == pytest.approx(right[np.arange(400), taken].mean())
         assert point.expected_ms == pytest.approx(np.cumsum(LATENCY.segment_ms)[taken].mean())
         assert point.expected_macs == pytest.approx(np.array([10, 20, 30])[taken].mean())
@@ -39,7 +39,7 @@ def test_the_promise_of_each_point_is_what_its_rule_does_on_the_split(rule):
     for place, part in enumerate(found.exits):
         assert part.exit == place + 1
         assert part.nll_after <= part.nll_before
-        assert part.accuracy == right[:, place].mean()
+        assert part.accuracy == alone[:, place].mean()
 
 
 def test_it_survives_json():
@@ -90,22 +90,30 @@ def spec(dtype, scale):
 def test_int8_logits_cannot_be_surer_than_their_range():
     """B11: a threshold beyond what 8-bit logits can express is reported, not waited for."""
     narrow, wide, plain = spec("int8", 0.02), spec("int8", 0.2), spec("float32", None)
-    best = sharpest("max-softmax", narrow, 1.0)
+    surest = ExitRule("max-softmax", (0.5,), (1.0, 1.0))
+    best = sharpest(surest, 1, [wide, narrow])
     assert best == pytest.approx(1 / (1 + 9 * np.exp(-5.1)), rel=1e-5)
-    assert sharpest("max-softmax", plain, 1.0) is None
-    assert sharpest("patience", narrow, 1.0) is None
+    assert sharpest(surest, 0, [plain]) is None
+    assert sharpest(ExitRule("patience", (1.0,), (1.0, 1.0)), 0, [narrow]) is None
     ones = (1.0,) * 3
     assert unreachable(ExitRule("max-softmax", (0.999, 0.999), ones), [narrow, wide, wide]) == (1,)
     assert unreachable(ExitRule("max-softmax", (0.999, 0.999), ones), [plain, narrow, wide]) == (2,)
     assert unreachable(ExitRule("max-softmax", (best, 2.0), ones), [narrow, narrow, wide]) == ()  # 2.0 means never
     assert unreachable(ExitRule("entropy", (0.001, -1.0), ones), [narrow, narrow, wide]) == (1,)
     assert unreachable(ExitRule("entropy", (0.5, 0.5), ones), [narrow, narrow, wide]) == ()
+    # Of a narrow and a wide exit the mean is taken: (5.1 + 51) / 2.
+    assert unreachable(ExitRule("averaged", (0.999, 0.999), ones), [narrow, wide, wide]) == (1,)
+    assert unreachable(ExitRule("averaged", (0.5, 0.999), ones), [narrow, narrow, wide]) == (2,)
+    assert sharpest(ExitRule("averaged", (0.5,), (1.0, 1.0)), 1, [narrow, wide]) == pytest.approx(1)
+    assert sharpest(ExitRule("averaged", (0.5,), (1.0, 1.0)), 1, [plain, wide]) is None
 
 
-@pytest.mark.parametrize("rule", ["max-softmax", "entropy"])
+@pytest.mark.parametrize("rule", ["max-softmax", "entropy", "averaged"])
 def test_no_int8_logits_beat_the_sharpest(rule):
     rng = np.random.default_rng(0)
-    logits = rng.integers(-128, 128, (2000, 10)).astype(np.float32) * np.float32(0.05)
-    values = score(rule, logits, 0.9)
-    best = sharpest(rule, spec("int8", 0.05), 0.9)
-    assert (values <= best).all() if rule == "max-softmax" else (values >= best).all()
+    logits = list(rng.integers(-128, 128, (2, 2000, 10)).astype(np.float32) * np.float32(0.05))
+    found = ExitRule(rule, (0.5,), (0.9, 1.5))
+    for exit in (0, 1):
+        values = score(rule, *found.basis(exit, logits))
+        best = sharpest(found, exit, [spec("int8", 0.05)] * 2)
+        assert (values >= best).all() if rule == "entropy" else (values <= best).all()

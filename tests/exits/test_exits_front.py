@@ -158,11 +158,13 @@ def test_named_points(name, exits):
     assert [point.name for point in points[:1]] == ["full"]
     assert by_name.keys() == {"full", "lossless", "balanced", "fast", "custom"}
     assert all(a.expected_ms >= b.expected_ms for a, b in pairwise(points))
-    assert by_name["full"].accuracy == pytest.approx(last)
+    full = by_name["full"].accuracy
+    assert full == pytest.approx(front.evidence.right[:, -1].mean())
+    assert name == "averaged" or full == pytest.approx(last)
     assert by_name["full"].exit_shares[-1] == 1
-    assert by_name["lossless"].accuracy >= last
-    assert by_name["balanced"].accuracy >= last - 0.005
-    assert by_name["fast"].accuracy >= last - 0.02
+    # Where the mean of all exits is worse than the last one, nothing may reach that one's accuracy: then nobody leaves.
+    for point, drop in (("lossless", 0), ("balanced", 0.005), ("fast", 0.02)):
+        assert by_name[point].accuracy >= last - drop or by_name[point].exit_shares[-1] == 1
     assert by_name["fast"].expected_ms <= by_name["balanced"].expected_ms <= by_name["lossless"].expected_ms
     for point in points:
         assert len(point.thresholds) == exits - 1

@@ -1,6 +1,7 @@
 """Exit rules: one image and a whole split decide alike, labels have no say, numbers that do not fit are refused."""
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,16 +19,21 @@ grids = st.tuples(st.integers(1, 12), st.integers(1, 5), st.sampled_from([2, 3, 
 )
 
 
-def rule_for(name: str, logits: np.ndarray, temperatures: tuple[float, ...], pick: int) -> ExitRule:
+def rule_for(
+    name: str,
+    logits: np.ndarray,
+    temperatures: tuple[float, ...],
+    pick: int,
+    weights: tuple[tuple[float, ...], ...] = (),
+) -> ExitRule:
     """Return a rule whose thresholds are scores that occur, so that every comparison can be a tie."""
     exits = logits.shape[1]
     if name == "patience":
         return ExitRule(name, (float(pick % (exits + 1)),) * (exits - 1), temperatures)
-    thresholds = tuple(
-        float(score(name, logits[:, k], temperatures[k])[pick % len(logits)])  # type: ignore[arg-type]
-        for k in range(exits - 1)
-    )
-    return ExitRule(name, thresholds, temperatures)  # type: ignore[arg-type]
+    bare = ExitRule(name, (never(name, exits),) * (exits - 1), temperatures, weights)  # type: ignore[arg-type]
+    each = list(logits.swapaxes(0, 1))
+    thresholds = tuple(float(score(name, *bare.basis(k, each))[pick % len(logits)]) for k in range(exits - 1))  # type: ignore[arg-type]
+    return replace(bare, thresholds=thresholds)
 
 
 @given(
@@ -42,19 +48,47 @@ def test_a_split_is_decided_as_image_by_image(raw, scale, name, pick, data):
     logits = raw.astype(np.float32) * np.float32(scale)
     exits = logits.shape[1]
     temperatures = tuple(data.draw(st.lists(st.floats(0.05, 20), min_size=exits, max_size=exits)))
-    rule = rule_for(name, logits, temperatures, pick)
-    one_by_one = []
+    weights = ()
+    if name == "averaged" and data.draw(st.booleans()):
+        weights = tuple(
+            tuple(data.draw(st.lists(st.floats(0, 20), min_size=k, max_size=k))) for k in range(1, exits + 1)
+        )
+    rule = rule_for(name, logits, temperatures, pick, weights)
+    one_by_one, named = [], []
     for image in logits:
         for k in range(exits):
             leaves, probabilities = rule.decide(k, list(image[: k + 1]))
             assert probabilities.dtype == np.float32
-            np.testing.assert_array_equal(probabilities, softmax(image[k], temperatures[k]))
+            np.testing.assert_array_equal(probabilities, softmax(*rule.basis(k, list(image))))
             if leaves:
                 one_by_one.append(k)
+                named.append(int(probabilities.argmax()))
                 break
     taken = rule.take(logits)
     assert taken.dtype == np.int64
     assert taken.tolist() == one_by_one
+    if name == "averaged":  # the others answer by their logits, which may be told apart where probabilities are not
+        assert rule.name_classes(logits)[np.arange(len(logits)), taken].tolist() == named
+    else:
+        assert np.array_equal(rule.name_classes(logits), logits.argmax(-1))
+
+
+def test_averaged_answers_are_geometric_means_of_probabilities():
+    logits, _ = simulate(300, 7)
+    temperatures = (1.3, 0.8, 2.0)
+    shown = np.stack([softmax(logits[:, k].astype(np.float64), temperatures[k]) for k in range(3)], axis=1)
+    for k in range(3):
+        wanted = np.exp(np.log(shown[:, : k + 1].astype(np.float64)).mean(axis=1))
+        wanted /= wanted.sum(-1, keepdims=True)
+        found = softmax(*ExitRule("averaged", (0.5, 0.5), temperatures).basis(k, list(logits.swapaxes(0, 1))))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
+    # Three exits of one opinion and two of another: the surer ones win, not the later ones.
+    image = np.array([[[0, 4], [0, 4], [1, 0]]], dtype=np.float32)
+    ones = (1.0,) * 3
+    assert ExitRule("averaged", (0.5, 0.5), ones).name_classes(image).tolist() == [[1, 1, 1]]
+    assert ExitRule("max-softmax", (0.5, 0.5), ones).name_classes(image).tolist() == [[1, 1, 0]]
+    late = ExitRule("averaged", (0.5, 0.5), ones, ((1.0,), (0.0, 1.0), (0.1, 0.0, 3.0)))
+    assert late.name_classes(image).tolist() == [[1, 1, 0]]
 
 
 @given(name=st.sampled_from(RULES), seed=st.integers(0, 1000), threshold=st.floats(0, 1), data=st.data())
@@ -113,6 +147,12 @@ def test_lengths_are_checked_and_both_numbers_named():
         ExitRule("max-softmax", (0.5, 0.5), (1.0, 1.0))
     with pytest.raises(ConfigError, match="0 thresholds for 0 exits"):
         ExitRule("entropy", (), ())
+    with pytest.raises(ConfigError, match="the entropy rule has weights for 2 exits"):
+        ExitRule("entropy", (0.5,), (1.0, 1.0), ((1.0,), (1.0, 1.0)))
+    with pytest.raises(ConfigError, match="one list for each of 2, of one weight for each exit up to it"):
+        ExitRule("averaged", (0.5,), (1.0, 1.0), ((1.0,), (1.0,)))
+    with pytest.raises(ConfigError, match=r"weights of exit 2 are \[1.0, -1.0\]; they must be finite, 0 or more"):
+        ExitRule("averaged", (0.5,), (1.0, 1.0), ((1.0,), (1.0, -1.0)))
     with pytest.raises(ConfigError, match="do not fit a rule for 2 exits"):
         ExitRule("entropy", (0.5,), (1.0, 1.0)).take(np.zeros((4, 3, 10), dtype=np.float32))
 

@@ -1,5 +1,7 @@
 """What a setting does on a split is what the rule itself would do; MSDNet's budgeted rule; shifted limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,15 +29,18 @@ def test_figures_are_those_of_the_rule(name, seed, exits):
     limits = search(evidence)
     limits = limits[np.random.default_rng(seed).permutation(len(limits))[:20]]
     found = evaluate(evidence, limits)
-    right = logits.argmax(axis=2) == labels[:, None]
+    temperatures = (1.3, 0.8, 1.0, 2.0)[:exits]
+    any_rule = ExitRule(name, thresholds(name, limits[0]), temperatures)
+    right = any_rule.name_classes(logits) == labels[:, None]
+    last = logits[:, -1].argmax(axis=1) == labels
     for place, one in enumerate(limits):
-        taken = ExitRule(name, thresholds(name, one), (1.3, 0.8, 1.0, 2.0)[:exits]).take(logits)
+        taken = ExitRule(name, thresholds(name, one), temperatures).take(logits)
         assert found.left[place].tolist() == np.bincount(taken, minlength=exits).tolist()
         assert found.ms[place] == pytest.approx(np.cumsum(MS)[taken].mean())
         assert found.macs[place] == pytest.approx(np.array(MACS)[taken].mean())
         here = right[np.arange(40), taken]
-        assert found.difference[place] == here.sum() - right[:, -1].sum()
-        assert found.gained[place] == (here & ~right[:, -1]).sum()
+        assert found.difference[place] == here.sum() - last.sum()
+        assert found.gained[place] == (here & ~last).sum()
 
 
 def test_known_confidences_give_known_thresholds():
@@ -56,7 +61,7 @@ def test_budgeted_settings_are_msdnets():
     _, _, evidence = evidence_for("max-softmax", 500, 3)
     rng = np.random.default_rng(0)
     ease = rng.permutation(np.linspace(0.1, 1, 1000, dtype=np.float32)).reshape(500, 2)
-    evidence = type(evidence)("max-softmax", ease, evidence.right, evidence.ms, evidence.macs)
+    evidence = replace(evidence, ease=ease)
     base, limits = budgeted_limits(evidence)
     for p, found in zip(base, limits, strict=True):
         shares = np.exp(np.log(p) * np.arange(1, 4))

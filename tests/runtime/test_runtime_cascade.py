@@ -87,15 +87,19 @@ def test_features_are_handed_on_untouched(bundle: Bundle, variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ALL)
-def test_answers_are_those_of_the_rule_on_all_logits(bundle: Bundle, variant: str) -> None:
-    with CascadeRunner(bundle, variant=variant, point="fast") as cascade:
+@pytest.mark.parametrize("averaged", [False, True])
+def test_answers_are_those_of_the_rule_on_all_logits(bundle: Bundle, variant: str, averaged: bool) -> None:
+    own = ExitRule("averaged", (0.6, 0.7), (1.0, 0.5, 2.0)) if averaged else None
+    with CascadeRunner(bundle, variant=variant, point=None if own else "fast", rule=own) as cascade:
         logits = np.stack([cascade.logits(image) for image in IMAGES])
         taken = cascade.rule.take(logits)
         assert len(set(taken.tolist())) > 1
-        for image, row, exit in zip(IMAGES, logits, taken, strict=True):
+        named = cascade.rule.name_classes(logits)
+        assert averaged != np.array_equal(named, logits.argmax(-1))
+        for image, row, exit in zip(IMAGES, named, taken, strict=True):
             answer = cascade.predict(image)
             assert answer.exit == exit + 1
-            assert answer.index == row[exit].argmax()
+            assert answer.index == row[exit]
             assert answer.label == bundle.manifest.classes[answer.index]
             assert answer.probabilities.dtype == np.float32
             assert answer.probabilities.shape == (4,)

@@ -68,7 +68,7 @@ class Cascade(val chain: Chain, rule: ExitRule) : AutoCloseable {
             if (leaves) break
             place++
         }
-        val index = argmax(logits[place])
+        val index = argmax(probabilities)
         return Answer(
             classes[index],
             index,

@@ -9,6 +9,7 @@ import kotlin.math.ln
  * - max-softmax: when the top probability of the temperature-scaled logits is at least the threshold.
  * - entropy: when their entropy divided by log(classes) is at most the threshold.
  * - patience: when t + 1 exits in a row name the same class; every threshold is t.
+ * - averaged: as max-softmax, of a weighted sum of the logits of all exits so far, by which it answers too.
  *
  * Arithmetic is float32 in the order of the Python side, sums included; exponentials and logarithms are rounded
  * correctly, numpy's differ from that by a few units in the last place, and so may scores.
@@ -17,11 +18,20 @@ import kotlin.math.ln
  *
  * @property thresholds one per exit but the last; at the last exit every image leaves.
  * @property temperatures one per exit; logits are divided by it before the softmax.
+ * @param weights of averaged, for every exit those of the logits of all exits up to it, instead of temperatures; empty:
+ *   the mean of the temperature-scaled logits.
  * @throws ConfigError the lengths do not fit, or a number is none of its kind.
  */
-class ExitRule(val name: RuleName, val thresholds: List<Double>, val temperatures: List<Double>) {
+class ExitRule(
+    val name: RuleName,
+    val thresholds: List<Double>,
+    val temperatures: List<Double>,
+    weights: List<List<Double>> = emptyList(),
+) {
     private val limits = FloatArray(thresholds.size) { thresholds[it].toFloat() }
     private var products = FloatArray(0)
+    private var sums = FloatArray(0)
+    private val shares: List<FloatArray>
     private val divisors = FloatArray(temperatures.size) { temperatures[it].toFloat() }
 
     init {
@@ -42,6 +52,17 @@ class ExitRule(val name: RuleName, val thresholds: List<Double>, val temperature
         if (name == RuleName.PATIENCE && thresholds.any { it < 0 || it != Math.floor(it) || it != thresholds[0] }) {
             throw ConfigError("patience thresholds $thresholds: all must be one and the same count 0, 1, 2, …")
         }
+        if (weights.isNotEmpty() && (name != RuleName.AVERAGED || weights.map { it.size } != temperatures.indices.map { it + 1 })) {
+            throw ConfigError("the ${name.text} rule has weights for ${weights.size} exits; averaged has one list for each of $exits.")
+        }
+        for ((place, own) in weights.withIndex()) {
+            if (own.any { !(it >= 0 && it < Double.POSITIVE_INFINITY) }) {
+                throw ConfigError("the weights of exit ${place + 1} are $own; they must be finite, 0 or more.")
+            }
+        }
+        shares = List(exits) { exit ->
+            FloatArray(exit + 1) { (if (weights.isEmpty()) 1 / (temperatures[it] * (exit + 1)) else weights[exit][it]).toFloat() }
+        }
     }
 
     /** The number of exits. */
@@ -52,26 +73,47 @@ class ExitRule(val name: RuleName, val thresholds: List<Double>, val temperature
      *
      * @param exit the exit just computed, from 0.
      * @param logits of exits 0..[exit], each (classes).
-     * @param probabilities filled with the temperature-scaled softmax of this exit, (classes).
+     * @param probabilities filled with those that the image is answered by, (classes).
      * @return whether the image leaves here.
      */
     fun decide(exit: Int, logits: Array<FloatArray>, probabilities: FloatArray): Boolean {
-        val values = logits[exit]
-        val total = softmax(values, divisors[exit], probabilities)
+        val values = basis(exit, logits)
+        val temperature = temperature(exit)
+        val total = softmax(values, temperature, probabilities)
         if (exit == exits - 1) return true
         return when (name) {
-            RuleName.MAX_SOFTMAX -> 1f / total >= limits[exit] // the top class's weight is exp(0), exactly 1
-            RuleName.ENTROPY -> entropy(values, divisors[exit], probabilities, total, scratch(values.size)) <= limits[exit]
+            RuleName.MAX_SOFTMAX, RuleName.AVERAGED -> 1f / total >= limits[exit] // the top class's weight is exp(0), exactly 1
+            RuleName.ENTROPY -> entropy(values, temperature, probabilities, total, scratch(values.size)) <= limits[exit]
             RuleName.PATIENCE -> agree(exit, limits[exit].toInt(), logits)
         }
     }
 
-    /** What the rule compares with the threshold of [exit] (from 0); not for patience. For tests and diagnosis. */
-    fun score(exit: Int, logits: FloatArray): Float {
-        val probabilities = FloatArray(logits.size)
-        val total = softmax(logits, divisors[exit], probabilities)
-        return if (name == RuleName.ENTROPY) entropy(logits, divisors[exit], probabilities, total, FloatArray(logits.size)) else 1f / total
+    /**
+     * What the rule compares with the threshold of [exit] (from 0), given the logits of exits 0..[exit]; not for patience.
+     * For tests and diagnosis.
+     */
+    fun score(exit: Int, logits: Array<FloatArray>): Float {
+        val values = basis(exit, logits)
+        val probabilities = FloatArray(values.size)
+        val total = softmax(values, temperature(exit), probabilities)
+        if (name != RuleName.ENTROPY) return 1f / total
+        return entropy(values, temperature(exit), probabilities, total, FloatArray(values.size))
     }
+
+    /** The logits that [exit] answers by: its own, or the weighted sum of all up to it. */
+    private fun basis(exit: Int, logits: Array<FloatArray>): FloatArray {
+        if (name != RuleName.AVERAGED) return logits[exit]
+        val own = shares[exit]
+        if (sums.size != logits[exit].size) sums = FloatArray(logits[exit].size)
+        for (i in sums.indices) {
+            var total = logits[0][i] * own[0]
+            for (k in 1..exit) total += logits[k][i] * own[k]
+            sums[i] = total
+        }
+        return sums
+    }
+
+    private fun temperature(exit: Int): Float = if (name == RuleName.AVERAGED) 1f else divisors[exit]
 
     private fun scratch(size: Int): FloatArray {
         if (products.size != size) products = FloatArray(size)
@@ -91,6 +133,7 @@ class ExitRule(val name: RuleName, val thresholds: List<Double>, val temperature
             RuleName.MAX_SOFTMAX -> 2.0
             RuleName.ENTROPY -> -1.0
             RuleName.PATIENCE -> exits.toDouble()
+            RuleName.AVERAGED -> 2.0
         }
 
         /** The rule by which every image leaves at [exit] (from 0). */
@@ -101,7 +144,7 @@ class ExitRule(val name: RuleName, val thresholds: List<Double>, val temperature
 
         /** The rule of an operating point. @throws ConfigError its numbers make no rule. */
         fun of(calibration: Calibration, point: OperatingPoint) =
-            ExitRule(calibration.rule, point.thresholds, calibration.temperatures)
+            ExitRule(calibration.rule, point.thresholds, calibration.temperatures, calibration.weights)
     }
 }
 

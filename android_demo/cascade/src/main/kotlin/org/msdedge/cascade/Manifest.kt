@@ -10,7 +10,7 @@ enum class Layout { NHWC, NCHW, NC }
 enum class DType(val text: String, val bytes: Int) { FLOAT32("float32", 4), INT8("int8", 1), UINT8("uint8", 1) }
 
 /** The kind of an exit rule, see [ExitRule]. */
-enum class RuleName(val text: String) { MAX_SOFTMAX("max-softmax"), ENTROPY("entropy"), PATIENCE("patience") }
+enum class RuleName(val text: String) { MAX_SOFTMAX("max-softmax"), ENTROPY("entropy"), PATIENCE("patience"), AVERAGED("averaged") }
 
 /** A named tensor of a file; a quantized value q stands for `scale * (q - zeroPoint)`. [shape] starts with the batch, 1. */
 data class TensorSpec(
@@ -60,6 +60,8 @@ class OperatingPoint(
 class Calibration(
     val rule: RuleName,
     val temperatures: List<Double>,
+    /** For every exit those of the logits of all exits up to it; empty but for the rule `averaged`. */
+    val weights: List<List<Double>>,
     val points: List<OperatingPoint>,
     val front: List<OperatingPoint>,
     val budgeted: List<OperatingPoint>,

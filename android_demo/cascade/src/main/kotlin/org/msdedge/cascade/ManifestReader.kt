@@ -117,6 +117,7 @@ private fun dtype(text: String) = DType.values().first { it.text == text }
 private fun calibration(it: Fields) = Calibration(
     rule = RuleName.values().first { rule -> rule.text == it.text("rule") },
     temperatures = it.each("exits") { exit -> exit.number("temperature") },
+    weights = it.each("exits") { exit -> exit["weights"]?.let { exit.numbers("weights") } }.filterNotNull(),
     points = it.each("points", ::point),
     front = it.each("front", ::point),
     budgeted = it.each("budgeted", ::point),

@@ -49,7 +49,7 @@ class AllocationTest {
 
     @Test
     fun `a frame goes through all segments and rules without an allocation, and predict makes the answer alone`() {
-        for (name in listOf("digits", "digits-entropy", "digits-patience")) {
+        for (name in listOf("digits", "digits-entropy", "digits-patience", "digits-averaged")) {
             val bundle = Bundle.open(FolderFiles(File(Fixtures.folder, "bundles/$name")))
             for (variant in bundle.manifest.variants) {
                 val input = bundle.manifest.input

@@ -14,14 +14,15 @@ class ExitRuleTest {
         var images = 0
         for (case in Fixtures.cases("rules.json").map { it as Map<*, *> }) {
             val name = RuleName.values().first { it.text == case["rule"] }
-            val rule = ExitRule(name, numbers(case["thresholds"]), numbers(case["temperatures"]))
+            val weights = (case["weights"] as List<*>).map { numbers(it) }
+            val rule = ExitRule(name, numbers(case["thresholds"]), numbers(case["temperatures"]), weights)
             val scores = (case["scores"] as List<*>).map { numbers(it) }
             val wanted = (case["exits"] as List<*>).map { (it as Long).toInt() }
             for ((image, rows) in (case["logits"] as List<*>).withIndex()) {
                 val logits = (rows as List<*>).map { row -> numbers(row).map { it.toFloat() }.toFloatArray() }.toTypedArray()
                 var onTheEdge = false
                 for ((exit, values) in scores.withIndex()) {
-                    val found = rule.score(exit, logits[exit])
+                    val found = rule.score(exit, logits)
                     val unit = Math.ulp(maxOf(abs(values[image].toFloat()), 1e-3f))
                     worst = maxOf(worst, abs(found - values[image]) / unit)
                     onTheEdge = onTheEdge || abs(values[image].toFloat() - rule.thresholds[exit].toFloat()) <= ULPS * unit
@@ -61,6 +62,9 @@ class ExitRuleTest {
             { ExitRule(RuleName.MAX_SOFTMAX, listOf(Double.NaN), listOf(1.0, 1.0)) },
             { ExitRule(RuleName.ENTROPY, one, listOf(1.0, 0.0)) },
             { ExitRule(RuleName.PATIENCE, listOf(0.5), listOf(1.0, 1.0)) },
+            { ExitRule(RuleName.ENTROPY, emptyList(), one, listOf(one)) },
+            { ExitRule(RuleName.AVERAGED, one, listOf(1.0, 1.0), listOf(one, one)) },
+            { ExitRule(RuleName.AVERAGED, emptyList(), one, listOf(listOf(-1.0))) },
             { ExitRule(RuleName.PATIENCE, listOf(-1.0), listOf(1.0, 1.0)) },
             { ExitRule(RuleName.PATIENCE, listOf(0.0, 1.0), listOf(1.0, 1.0, 1.0)) },
         )

@@ -30,6 +30,6 @@ internal class Expected(name: String) {
 
     companion object {
         val fixtures = File(checkNotNull(System.getProperty("msdedge.fixtures")))
-        val names = listOf("colour", "digits", "digits-entropy", "digits-patience", "scales")
+        val names = listOf("colour", "digits", "digits-averaged", "digits-entropy", "digits-patience", "scales")
     }
 }

@@ -159,7 +159,7 @@ class ParityTest {
     private fun onTheEdge(rule: ExitRule, logits: Array<FloatArray>): Boolean {
         if (rule.name == RuleName.PATIENCE) return false
         val slack = 6 * Math.ulp(1f)
-        return rule.thresholds.indices.any { abs(rule.score(it, logits[it]) - rule.thresholds[it].toFloat()) <= slack }
+        return rule.thresholds.indices.any { abs(rule.score(it, logits) - rule.thresholds[it].toFloat()) <= slack }
     }
 
     private fun rawValue(from: ByteBuffer, dtype: DType, index: Int): Double = when (dtype) {
