@@ -16,6 +16,7 @@ from msd_edge.exits.rules import RULES
 from msd_edge.exits.search import search
 from msd_edge.exits.temperature import fit_temperature
 from msd_edge.exits.thresholds import Evidence, evaluate, gather
+from msd_edge.exits.weights import fit_weights
 
 
 def evidence_for(name, exits, seed, images=300, **how):
@@ -101,8 +102,9 @@ def test_descent_is_nearly_as_good_as_every_combination(seed):
         assert front.cheapest(last - drop).ms[0] <= 1.02 * best
 
 
+@pytest.mark.parametrize("rule", ["max-softmax", "averaged"])
 @pytest.mark.parametrize("exits", [2, 3, 4])
-def test_lossless_holds_on_fresh_images(exits):
+def test_lossless_holds_on_fresh_images(exits, rule):
     """On the mean of several calibration splits it loses less than 0.02 points, and it is well below the full cost."""
     margins = np.linspace(4.8, 5.4, exits)
     ms = np.linspace(1.0, 0.8, exits)
@@ -111,9 +113,11 @@ def test_lossless_holds_on_fresh_images(exits):
     for seed in range(4):
         logits, labels = simulate(3000, seed, margins=margins, alike=0.8)
         temperatures = [fit_temperature(logits[:, k], labels) for k in range(exits)]
-        front = build_front(gather("max-softmax", logits, labels, temperatures, ms, ms))
+        weights = [fit_weights(logits[:, : k + 1], labels, temperatures[k]) for k in range(exits)]
+        weights = weights if rule == "averaged" else []
+        front = build_front(gather(rule, logits, labels, temperatures, ms, ms, weights))
         assert front.lossless.difference[0] >= 0
-        outside = gather("max-softmax", fresh, fresh_labels, temperatures, ms, ms)
+        outside = gather(rule, fresh, fresh_labels, temperatures, ms, ms, weights)
         found = evaluate(outside, front.lossless.limits)
         drops.append(found.difference[0] / outside.images)
         costs.append(found.ms[0] / ms.sum())
