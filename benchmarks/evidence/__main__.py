@@ -24,6 +24,7 @@ from msd_edge.benchmarks.evidence.tables import (
     draw_rivals,
     draw_speeds,
 )
+from msd_edge.benchmarks.exit_rules import RuleFigures, draw_rules
 from msd_edge.benchmarks.shift import Shift, draw_shifts
 from msd_edge.benchmarks.study.table import draw_pooled, draw_tables, pool_gains, summarise_cells
 from msd_edge.benchmarks.throughput import Speed
@@ -78,6 +79,7 @@ def _parts(evidence: Path) -> dict[str, Callable[[], str]]:
         "time": lambda: draw_parts(figures()),
         "foretold": foretold,
         "throughput": lambda: draw_speeds(_read_rows(evidence / "throughput.json", Speed, "speeds")),
+        "exit-rules": lambda: draw_rules(_read_rows(evidence / "exit-rules.json", RuleFigures)),
         "shift": lambda: draw_shifts(_read_rows(evidence / "shift.json", Shift)),
     }
 

@@ -40,7 +40,17 @@ def test_the_page_and_its_plot_are_drawn_from_the_files() -> None:
 def test_every_figure_kept_is_named_on_the_page() -> None:
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     drawn = set(re.findall(r"<!-- drawn: ([a-z-]+) -->", page))
-    assert {"methods", "fast", "fast-cascades", "rivals", "rivals-match", "time", "throughput", "shift"} <= drawn
+    assert {
+        "methods",
+        "fast",
+        "fast-cascades",
+        "rivals",
+        "rivals-match",
+        "time",
+        "throughput",
+        "shift",
+        "exit-rules",
+    } <= drawn
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,17 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
+def test_averaged_exits_show_their_weights(here, capsys):
+    assert cli.run(["calibrate"]) == 0
+    assert "weights" not in capsys.readouterr().out
+    assert cli.run(["calibrate", "--rule", "averaged"]) == 0
+    out = capsys.readouterr().out
+    assert "weights" in out
+    fitted = read_bundle(here).manifest.variants[0].calibration
+    assert [len(part.weights) for part in fitted.exits] == [1, 2, 3]
+    assert " / ".join(f"{weight:.2f}" for weight in fitted.exits[2].weights) in out
+
+
 def test_it_says_what_it_took_what_it_found_and_what_comes_next(here, capsys):
     assert cli.run(["calibrate", "--max-ms", "2.5", "--images", "50"]) == 0
     out, err = capsys.readouterr()
