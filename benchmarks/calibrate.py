@@ -11,7 +11,7 @@ from msd_edge.benchmarks.results import Results
 from msd_edge.benchmarks.results_io import read_results
 from msd_edge.benchmarks.segment_times import time_segments
 from msd_edge.bundle.choices import closest
-from msd_edge.bundle.manifest import FULL_POINT, Calibration, LatencySource, RuleName, Variant
+from msd_edge.bundle.manifest import Calibration, LatencySource, RuleName, Variant
 from msd_edge.bundle.reader import Bundle
 from msd_edge.bundle.writer import replace_calibration
 from msd_edge.data.dataset import Dataset, ImageSet
@@ -20,7 +20,7 @@ from msd_edge.errors import BundleError, ConfigError, DataError
 from msd_edge.exits.fit import fit_calibration
 from msd_edge.exits.limits import sharpest, unreachable
 from msd_edge.exits.metrics import Labels
-from msd_edge.exits.rules import RULES, ExitRule, Floats
+from msd_edge.exits.rules import RULES, ExitRule, Floats, never
 from msd_edge.locks import hold
 from msd_edge.runtime.cascade import rule_of
 from msd_edge.runtime.chain import Chain
@@ -200,7 +200,6 @@ def _calibrate(
             unmet[name] = sentences[0]
             notes.append(f"{name}: it has no point custom: {sentences[0]}")
         notes += describe_limits(variant, found[name])
-        notes += describe_average(variant, found[name])
     if len(unmet) == len(plan.variants):
         said = [f"{name}: {sentence.removesuffix('.')}" for name, sentence in unmet.items()]
         raise ConfigError(f"{bundle.path}: {'; '.join(said)}.")
@@ -300,33 +299,26 @@ def describe_limits(variant: Variant, calibration: Calibration) -> list[str]:
     """Return notes on exits whose quantized logits cannot express a sure answer, and on thresholds out of reach."""
     notes = []
     specs = [segment.logits for segment in variant.segments]
-    for fitted, spec in zip(calibration.exits, specs, strict=True):
-        best = sharpest(ExitRule("max-softmax", (), (fitted.temperature,)), 0, [spec])
+    averaged = calibration.rule == "averaged"
+    asked = ExitRule.of(calibration, calibration.points[0])
+    if not averaged:  # how sure an exit can be is asked in probability, whatever the rule
+        asked = ExitRule("max-softmax", (never("max-softmax", asked.exits),) * (asked.exits - 1), asked.temperatures)
+    for place, (fitted, spec) in enumerate(zip(calibration.exits, specs, strict=True)):
+        best = sharpest(asked, place, specs)
         if best is not None and best < _BLUNT:
-            notes.append(
-                f"{variant.name}: exit {fitted.exit} can at most say {100 * best:.1f} %: its {spec.dtype} logits span "
-                f"{255 * (spec.scale or 0):.1f}, at temperature {fitted.temperature:.2f}."
+            reason = (
+                f"its {spec.dtype} logits span {255 * (spec.scale or 0):.1f}, at temperature {fitted.temperature:.2f}"
             )
+            if averaged:
+                reason = f"the {spec.dtype} logits of the exits up to it, weighed, span no more"
+            notes.append(f"{variant.name}: exit {fitted.exit} can at most say {100 * best:.1f} %: {reason}.")
     for point in calibration.points:
         for exit_ in unreachable(rule_of(variant.model_copy(update={"calibration": calibration}), point), specs):
             notes.append(
                 f"{variant.name}: point {point.name}: no image can reach the threshold of exit {exit_}; "
-                f"its {specs[exit_ - 1].dtype} logits cannot express it."
+                f"{specs[exit_ - 1].dtype} logits cannot express it."
             )
     return notes
-
-
-def describe_average(variant: Variant, calibration: Calibration) -> list[str]:
-    """Return a note where the mean of all exits, by which ``averaged`` answers, is worse than the last exit."""
-    full = next(point for point in calibration.points if point.name == FULL_POINT)
-    last = calibration.exits[-1].accuracy
-    if full.accuracy >= last - 1e-9:
-        return []
-    return [
-        f"{variant.name}: all exits averaged get {100 * full.accuracy:.2f} % right and the last one alone "
-        f"{100 * last:.2f} % (calibration split), so that no point may hold what that one has; --rule max-softmax "
-        "answers by one exit."
-    ]
 
 
 def _variants(bundle: Bundle, options: CalibrateOptions) -> tuple[tuple[Variant, ...], tuple[str, ...]]:

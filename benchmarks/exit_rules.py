@@ -22,7 +22,7 @@ from msd_edge.cli import common
 from msd_edge.commands import suggest_command
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.select import select_images
-from msd_edge.errors import BundleError
+from msd_edge.errors import BundleError, ConfigError
 from msd_edge.exits.fit import fit_calibration
 from msd_edge.exits.metrics import Labels
 from msd_edge.exits.rules import RULES, ExitRule, Exits, Floats
@@ -192,6 +192,10 @@ def main(
     """Print what each exit rule costs and gets right at its operating points."""
     figures: list[RuleFigures] = []
     opened = [read_bundle(bundle) for bundle in bundles]
+    names = [bundle.manifest.name for bundle in opened]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{name}: two bundles have this name, which tells them apart; compare one of them.")
     with common.progress(0, "exit rules") as bar:
 
         def on_step(name: str, done: int, total: int, text: str) -> None:

@@ -123,8 +123,10 @@ def _figure_segment(taken: Taken, index: int) -> SegmentBench:
 
 def _figure_exit(taken: Taken, index: int) -> ExitBench:
     info = taken.bundle.manifest.exits[index - 1]
-    logits, temperature = taken.logits[:, index - 1], taken.calibration.exits[index - 1].temperature
-    correct = int(np.sum(logits.argmax(axis=1) == taken.labels))
+    correct = int(np.sum(taken.logits[:, index - 1].argmax(axis=1) == taken.labels))
+    # Confidence is the rule's: of what an image that leaves here is answered by.
+    rule = ExitRule.of(taken.calibration, taken.calibration.points[0])
+    logits, temperature = rule.basis(index - 1, list(taken.logits.swapaxes(0, 1)))
     name = f"{taken.variant.name}/exit-{index}"
     loaded = taken.loading.alone[index - 1] if taken.loading.alone else None
     return ExitBench(

@@ -157,7 +157,8 @@ def measure_segments(
     images = read_golden(bundle, variant).images
     with Chain(bundle, variant=variant, threads=threads) as chain:
         exits = len(chain.steps)
-        rule_ = ExitRule(rule, (never(rule, exits),) * (exits - 1), (1.0,) * exits)
+        weights = tuple((1.0,) * place for place in range(1, exits + 1)) if rule == "averaged" else ()
+        rule_ = ExitRule(rule, (never(rule, exits),) * (exits - 1), (1.0,) * exits, weights)
         exits_alone = _open_exits(bundle, chain) if alone else []
 
         def measure(image: Image) -> list[float]:

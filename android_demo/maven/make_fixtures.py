@@ -170,7 +170,7 @@ def make_rule_cases(folder: Path) -> None:
         for rule in RULES:
             temperatures = tuple(float(t) for t in random.uniform(0.2, 4, 3))
             weights: tuple[tuple[float, ...], ...] = ()
-            if rule == "averaged" and classes != 10:  # without any it is the mean
+            if rule == "averaged":
                 weights = tuple(tuple(float(w) for w in random.uniform(0, 2, k)) for k in (1, 2, 3))
             logits = (random.normal(size=(24, 3, classes)) * random.choice([0.1, 2, 30])).astype(np.float32)
             if rule == "patience":
@@ -222,11 +222,11 @@ def drop(*path: Any) -> Change:
     return change
 
 
-def weigh(calibration: dict[str, Any], rule: str | None = None, more: int = 0) -> None:
+def weigh(calibration: dict[str, Any], rule: str | None = None, more: int = 0, weight: float = 0.5) -> None:
     """Give the exits of a calibration weights."""
     calibration["rule"] = rule or calibration["rule"]
     for place, entry in enumerate(calibration["exits"], 1):
-        entry["weights"] = [0.5] * (place + more)
+        entry["weights"] = [weight] * (place + more)
 
 
 INT8 = 1  # the place of tflite-int8
@@ -274,6 +274,9 @@ def manifest_changes() -> Iterator[tuple[str, Change]]:
     yield "weights of another rule", lambda m: weigh(m["variants"][0]["calibration"])
     yield "weights", lambda m: weigh(m["variants"][0]["calibration"], rule="averaged")
     yield "too many weights", lambda m: weigh(m["variants"][0]["calibration"], rule="averaged", more=1)
+    yield "averaged without weights", put(*calibration, "rule", value="averaged")
+    yield "a weight beyond float32", lambda m: weigh(m["variants"][0]["calibration"], rule="averaged", weight=1e39)
+    yield "a temperature that divides to infinity", put(*calibration, "exits", 0, "temperature", value=1e-44)
     yield "a weight below 0", put(*calibration, "exits", 0, "weights", value=[-1])
     yield "a label less", lambda m: m["golden"]["labels"].pop()
     yield "golden of another variant", put("golden", "outputs", 0, "variant", value="tflite-int4")

@@ -200,7 +200,8 @@ class AdbDevice:
     def lost_or_failed(self, what: str, done: "subprocess.CompletedProcess[bytes]") -> AdbError:
         """Return the error of an adb command that failed, with what it said."""
         # A transfer ends with its summary ("1 file pushed"), which may come before or after what went wrong.
-        words = _tail(done.stderr, done.stdout, starts=_TROUBLE) or _tail(done.stderr) or _tail(done.stdout)
+        said = (done.stderr, done.stdout)
+        words = next(filter(None, (*(_tail(each, _TROUBLE) for each in said), *map(_tail, said))), "")
         if not words or any(sign in words for sign in _BREAKS):
             return self.lost(what, words)
         return explain_failure(self.serial, what, words)
@@ -228,7 +229,7 @@ def explain_failure(serial: str, what: str, words: str) -> AdbError:
     return AdbError(f"{serial}: {what} failed: {words.rstrip('.')}{advice}.")
 
 
-def _tail(*noise: bytes, starts: str | tuple[str, ...] = "") -> str:
-    lines = [line.strip() for text in noise for line in text.decode(errors="replace").splitlines()]
+def _tail(noise: bytes, starts: str | tuple[str, ...] = "") -> str:
+    lines = [line.strip() for line in noise.decode(errors="replace").splitlines()]
     said = [line for line in lines if line and line.startswith(starts)]
     return said[-1][:300].rstrip(".") if said else ""

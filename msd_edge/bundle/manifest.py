@@ -10,9 +10,9 @@ A quantized value q stands for ``scale * (q - zero_point)``.
 """
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from msd_edge.data.config import DataConfig
 from msd_edge.typed import Model
@@ -146,13 +146,19 @@ class ExitCalibration(Model):
     """
 
     exit: Annotated[int, Field(ge=1)]
-    temperature: Annotated[float, Field(gt=0)]
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)]
+    weights: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] | None = None
     nll_before: float
     nll_after: float
     ece_before: Share
     ece_after: Share
     accuracy: Share
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only one rule has, so that others' bundles are those of releases that do not know it."""
+        values: dict[str, Any] = serialize(self)
+        return {name: value for name, value in values.items() if name != "weights" or value is not None}
 
 
 class OperatingPoint(Model):
@@ -233,10 +239,9 @@ class Variant(Model):
                     raise ValueError(f"{self.name}: operating point {point.name!r} does not fit {count} exits")
             if len(self.calibration.exits) != count or len(self.calibration.latency.segment_ms) != count:
                 raise ValueError(f"{self.name}: the calibration does not fit {count} exits")
-            weights = [entry.weights for entry in self.calibration.exits if entry.weights is not None]
-            fitting = self.calibration.rule == "averaged" and [len(own) for own in weights] == [*range(1, count + 1)]
-            if weights and not fitting:
-                rule = self.calibration.rule
+            rule, weights = self.calibration.rule, [entry.weights for entry in self.calibration.exits]
+            wanted = [*range(1, count + 1)] if rule == "averaged" else [None] * count
+            if [own if own is None else len(own) for own in weights] != wanted:
                 raise ValueError(f"{self.name}: the weights do not fit {count} exits and the {rule} rule")
         return self
 

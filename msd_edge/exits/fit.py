@@ -11,7 +11,7 @@ from msd_edge.exits.metrics import Labels, quality
 from msd_edge.exits.rules import Floats
 from msd_edge.exits.temperature import fit_temperature
 from msd_edge.exits.thresholds import gather
-from msd_edge.exits.weights import fit_weights
+from msd_edge.exits.weights import fit_all_weights
 
 
 def fit_exits(logits: Floats, labels: Labels) -> tuple[ExitCalibration, ...]:
@@ -85,9 +85,9 @@ def fit_calibration(
         raise ConfigError(f"there are {len(latency.segment_ms)} segment times for {logits.shape[1]} exits.")
     exits = fit_exits(logits, labels)
     temperatures = [part.temperature for part in exits]
-    weights: list[tuple[float, ...]] = []
+    weights: tuple[tuple[float, ...], ...] = ()
     if rule == "averaged":
-        weights = [fit_weights(logits[:, : k + 1], labels, temperatures[k]) for k in range(len(exits))]
+        weights = fit_all_weights(logits, labels, temperatures)
         exits = tuple(part.model_copy(update={"weights": own}) for part, own in zip(exits, weights, strict=True))
     evidence = gather(rule, logits, labels, temperatures, latency.segment_ms, chain_macs, weights)
     front = build_front(evidence)

@@ -38,8 +38,7 @@ class ExitRule:
         name: the kind of rule.
         thresholds: one per exit but the last.
         temperatures: one per exit; logits are divided by it before the softmax.
-        weights: of ``averaged``, for every exit those of the logits of all exits up to it, instead of temperatures;
-            empty: the mean of the temperature-scaled logits.
+        weights: of ``averaged``, for every exit those of the logits of all exits up to it, instead of temperatures.
 
     Raises:
         ConfigError: the lengths do not fit, a temperature is not positive, a weight is negative, or a threshold is no
@@ -73,7 +72,8 @@ class ExitRule:
                     f"patience thresholds {list(self.thresholds)}: all must be one and the same count 0, 1, 2, …"
                 )
 
-        if self.weights and (self.name != "averaged" or [len(own) for own in self.weights] != [*range(1, exits + 1)]):
+        wanted = [*range(1, exits + 1)] if self.name == "averaged" else []
+        if [len(own) for own in self.weights] != wanted:
             raise ConfigError(
                 f"the {self.name} rule has weights for {len(self.weights)} exits; averaged has one list for each of "
                 f"{exits}, of one weight for each exit up to it, and no other rule has any."
@@ -132,8 +132,7 @@ class ExitRule:
         """
         if self.name != "averaged":
             return logits[exit], self.temperatures[exit]
-        mean = [1 / (temperature * (exit + 1)) for temperature in self.temperatures[: exit + 1]]
-        return mix(logits[: exit + 1], self.weights[exit] if self.weights else mean), 1.0
+        return mix(logits[: exit + 1], self.weights[exit]), 1.0
 
     def name_classes(self, logits: Floats) -> Exits:
         """Return the class that every exit names, (images, exits).

@@ -105,31 +105,36 @@ def weigh_subsets(
     halves = [np.arange(len(labels)) % 2 == side for side in (0, 1)]
     references = [logits[half][:, -1].argmax(-1) == labels[half] for half in halves]
     found = []
-    weigh = cache(lambda places: fit_weights(logits[:, places], labels, temperatures[places[-1]]))
+
+    @cache
+    def weigh(side: int, places: tuple[int, ...]) -> tuple[float, ...]:
+        half = halves[side]
+        return fit_weights(logits[half][:, places], labels[half], temperatures[places[-1]])
+
+    def see(side: int, places: Sequence[int], times: Sequence[float], fitted_on: int) -> Evidence:
+        half, prefixes = halves[side], [tuple(places[: k + 1]) for k in range(len(places))]
+        return gather(
+            rule,
+            logits[half][:, places],
+            labels[half],
+            [temperatures[place] for place in places],
+            np.diff(times, prepend=0.0).tolist(),
+            times,
+            [weigh(fitted_on, prefix) for prefix in prefixes] if rule == "averaged" else [],
+        )
+
     for size in range(1, count + 1):
         for exits in combinations(range(1, count + 1), size):
             places = [index - 1 for index in exits]
             times = subset_times(exits, exit_ms, branches)
-            weights = [weigh(tuple(places[: k + 1])) for k in range(size)] if rule == "averaged" else []
-            parts = [
-                gather(
-                    rule,
-                    logits[half][:, places],
-                    labels[half],
-                    [temperatures[place] for place in places],
-                    np.diff(times, prepend=0.0).tolist(),
-                    times,
-                    weights,
-                )
-                for half in halves
-            ]
+            parts = [(see(here, places, times, here), see(1 - here, places, times, here)) for here in (0, 1)]
             found.append(_judge(exits, parts, references, max_drop, max_ms))
     return tuple(sorted(found, key=lambda one: _rank(one, max_ms)))
 
 
 def _judge(
     exits: tuple[int, ...],
-    parts: Sequence[Evidence],
+    parts: Sequence[tuple[Evidence, Evidence]],
     references: Sequence[NDArray[np.bool_]],
     max_drop: float,
     max_ms: float | None,
@@ -137,17 +142,17 @@ def _judge(
     right = gained = lost = 0
     total_ms = 0.0
     left = np.zeros(len(exits))
-    images = sum(part.images for part in parts)
-    for here, there in ((0, 1), (1, 0)):
-        front = pareto(evaluate(parts[here], search(parts[here])))
-        place = _choose(front, parts[here], references[here], max_drop, max_ms)
+    images = sum(unseen.images for _, unseen in parts)
+    for here, (seen, unseen) in enumerate(parts):
+        front = pareto(evaluate(seen, search(seen)))
+        place = _choose(front, seen, references[here], max_drop, max_ms)
         limits = front.limits[place : place + 1]
-        result = evaluate(parts[there], limits)
-        answers = _answers(parts[there], limits)[0]
+        result = evaluate(unseen, limits)
+        answers, reference = _answers(unseen, limits)[0], references[1 - here]
         right += int(answers.sum())
-        gained += int((answers & ~references[there]).sum())
-        lost += int((~answers & references[there]).sum())
-        total_ms += float(result.ms[0]) * parts[there].images
+        gained += int((answers & ~reference).sum())
+        lost += int((~answers & reference).sum())
+        total_ms += float(result.ms[0]) * unseen.images
         left += result.left[0]
     holds = gained - lost + max_drop * images >= -math.sqrt(gained + lost)
     return Subset(exits, right / images, total_ms / images, tuple((left / images).tolist()), holds)

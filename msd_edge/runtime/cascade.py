@@ -31,8 +31,8 @@ class Answer:
     Attributes:
         label: the class's name.
         index: the class's number.
-        probability: its temperature-scaled softmax at the exit taken.
-        probabilities: of all classes, (classes,) float32.
+        probability: its own, of those below.
+        probabilities: of all classes at the exit taken, as the rule has them (``ExitRule``), (classes,) float32.
         exit: the exit taken, 1-based; only the segments up to it have run.
         segment_ms: inference time of each segment that ran.
         preprocess_ms: raw uint8 image to the input tensor.

@@ -102,17 +102,18 @@ def test_int8_logits_cannot_be_surer_than_their_range():
     assert unreachable(ExitRule("entropy", (0.001, -1.0), ones), [narrow, narrow, wide]) == (1,)
     assert unreachable(ExitRule("entropy", (0.5, 0.5), ones), [narrow, narrow, wide]) == ()
     # Of a narrow and a wide exit the mean is taken: (5.1 + 51) / 2.
-    assert unreachable(ExitRule("averaged", (0.999, 0.999), ones), [narrow, wide, wide]) == (1,)
-    assert unreachable(ExitRule("averaged", (0.5, 0.999), ones), [narrow, narrow, wide]) == (2,)
-    assert sharpest(ExitRule("averaged", (0.5,), (1.0, 1.0)), 1, [narrow, wide]) == pytest.approx(1)
-    assert sharpest(ExitRule("averaged", (0.5,), (1.0, 1.0)), 1, [plain, wide]) is None
+    mean = ((1.0,), (0.5, 0.5), (1 / 3,) * 3)
+    assert unreachable(ExitRule("averaged", (0.999, 0.999), ones, mean), [narrow, wide, wide]) == (1,)
+    assert unreachable(ExitRule("averaged", (0.5, 0.999), ones, mean), [narrow, narrow, wide]) == (2,)
+    assert sharpest(ExitRule("averaged", (0.5,), (1.0, 1.0), mean[:2]), 1, [narrow, wide]) == pytest.approx(1)
+    assert sharpest(ExitRule("averaged", (0.5,), (1.0, 1.0), mean[:2]), 1, [plain, wide]) is None
 
 
 @pytest.mark.parametrize("rule", ["max-softmax", "entropy", "averaged"])
 def test_no_int8_logits_beat_the_sharpest(rule):
     rng = np.random.default_rng(0)
     logits = list(rng.integers(-128, 128, (2, 2000, 10)).astype(np.float32) * np.float32(0.05))
-    found = ExitRule(rule, (0.5,), (0.9, 1.5))
+    found = ExitRule(rule, (0.5,), (0.9, 1.5), ((1.1,), (0.4, 0.8)) if rule == "averaged" else ())
     for exit in (0, 1):
         values = score(rule, *found.basis(exit, logits))
         best = sharpest(found, exit, [spec("int8", 0.05)] * 2)

@@ -16,13 +16,14 @@ from msd_edge.exits.rules import RULES
 from msd_edge.exits.search import search
 from msd_edge.exits.temperature import fit_temperature
 from msd_edge.exits.thresholds import Evidence, evaluate, gather
-from msd_edge.exits.weights import fit_weights
+from msd_edge.exits.weights import fit_all_weights
 
 
 def evidence_for(name, exits, seed, images=300, **how):
     logits, labels = simulate(images, seed, margins=np.linspace(4.0, 5.4, exits), **how)
     ms = np.linspace(1.0, 0.7, exits)
-    return gather(name, logits, labels, (1.0,) * exits, ms, np.cumsum(ms))
+    weights = fit_all_weights(logits, labels, (1.0,) * exits) if name == "averaged" else ()
+    return gather(name, logits, labels, (1.0,) * exits, ms, np.cumsum(ms), weights)
 
 
 @cache
@@ -113,8 +114,7 @@ def test_lossless_holds_on_fresh_images(exits, rule):
     for seed in range(4):
         logits, labels = simulate(3000, seed, margins=margins, alike=0.8)
         temperatures = [fit_temperature(logits[:, k], labels) for k in range(exits)]
-        weights = [fit_weights(logits[:, : k + 1], labels, temperatures[k]) for k in range(exits)]
-        weights = weights if rule == "averaged" else []
+        weights = fit_all_weights(logits, labels, temperatures) if rule == "averaged" else ()
         front = build_front(gather(rule, logits, labels, temperatures, ms, ms, weights))
         assert front.lossless.difference[0] >= 0
         outside = gather(rule, fresh, fresh_labels, temperatures, ms, ms, weights)
@@ -164,11 +164,11 @@ def test_named_points(name, exits):
     assert all(a.expected_ms >= b.expected_ms for a, b in pairwise(points))
     full = by_name["full"].accuracy
     assert full == pytest.approx(front.evidence.right[:, -1].mean())
-    assert name == "averaged" or full == pytest.approx(last)
+    assert full >= last if name == "averaged" else full == pytest.approx(last)
     assert by_name["full"].exit_shares[-1] == 1
-    # Where the mean of all exits is worse than the last one, nothing may reach that one's accuracy: then nobody leaves.
-    for point, drop in (("lossless", 0), ("balanced", 0.005), ("fast", 0.02)):
-        assert by_name[point].accuracy >= last - drop or by_name[point].exit_shares[-1] == 1
+    assert by_name["lossless"].accuracy >= last
+    assert by_name["balanced"].accuracy >= last - 0.005
+    assert by_name["fast"].accuracy >= last - 0.02
     assert by_name["fast"].expected_ms <= by_name["balanced"].expected_ms <= by_name["lossless"].expected_ms
     for point in points:
         assert len(point.thresholds) == exits - 1

@@ -19,6 +19,11 @@ grids = st.tuples(st.integers(1, 12), st.integers(1, 5), st.sampled_from([2, 3, 
 )
 
 
+def mean_of(exits: int) -> tuple[tuple[float, ...], ...]:
+    """Return weights by which every exit so far counts alike."""
+    return tuple((1 / count,) * count for count in range(1, exits + 1))
+
+
 def rule_for(
     name: str,
     logits: np.ndarray,
@@ -49,7 +54,7 @@ def test_a_split_is_decided_as_image_by_image(raw, scale, name, pick, data):
     exits = logits.shape[1]
     temperatures = tuple(data.draw(st.lists(st.floats(0.05, 20), min_size=exits, max_size=exits)))
     weights = ()
-    if name == "averaged" and data.draw(st.booleans()):
+    if name == "averaged":
         weights = tuple(
             tuple(data.draw(st.lists(st.floats(0, 20), min_size=k, max_size=k))) for k in range(1, exits + 1)
         )
@@ -80,12 +85,13 @@ def test_averaged_answers_are_geometric_means_of_probabilities():
     for k in range(3):
         wanted = np.exp(np.log(shown[:, : k + 1].astype(np.float64)).mean(axis=1))
         wanted /= wanted.sum(-1, keepdims=True)
-        found = softmax(*ExitRule("averaged", (0.5, 0.5), temperatures).basis(k, list(logits.swapaxes(0, 1))))
+        equal = tuple(tuple(1 / (t * (j + 1)) for t in temperatures[: j + 1]) for j in range(3))
+        found = softmax(*ExitRule("averaged", (0.5, 0.5), temperatures, equal).basis(k, list(logits.swapaxes(0, 1))))
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
     # Three exits of one opinion and two of another: the surer ones win, not the later ones.
     image = np.array([[[0, 4], [0, 4], [1, 0]]], dtype=np.float32)
     ones = (1.0,) * 3
-    assert ExitRule("averaged", (0.5, 0.5), ones).name_classes(image).tolist() == [[1, 1, 1]]
+    assert ExitRule("averaged", (0.5, 0.5), ones, mean_of(3)).name_classes(image).tolist() == [[1, 1, 1]]
     assert ExitRule("max-softmax", (0.5, 0.5), ones).name_classes(image).tolist() == [[1, 1, 0]]
     late = ExitRule("averaged", (0.5, 0.5), ones, ((1.0,), (0.0, 1.0), (0.1, 0.0, 3.0)))
     assert late.name_classes(image).tolist() == [[1, 1, 0]]
@@ -96,7 +102,8 @@ def test_averaged_answers_are_geometric_means_of_probabilities():
 def test_permuting_labels_changes_no_exit(name, seed, threshold, data):
     """C4: a rule has no way to see a label; what it takes depends on the logits of each image alone."""
     logits, labels = simulate(10, seed)
-    rule = ExitRule(name, ((2.0 if name == "patience" else threshold),) * 2, (1.0, 1.2, 0.9))
+    weights = mean_of(3) if name == "averaged" else ()
+    rule = ExitRule(name, ((2.0 if name == "patience" else threshold),) * 2, (1.0, 1.2, 0.9), weights)
     before = rule.take(logits)
     labels[:] = data.draw(st.permutations(labels.tolist()))
     assert (rule.take(logits) == before).all()
@@ -112,8 +119,9 @@ def test_never_and_always(name):
     logits[0] = 0  # equal logits: entropy exactly at its top, and rounding around it
     logits[1, :, 0] = 1000
     ones = (1.0,) * 3
-    assert (ExitRule(name, (never(name, 3),) * 2, ones).take(logits) == 2).all()
-    assert (ExitRule(name, (always(name),) * 2, ones).take(logits) == 0).all()
+    weights = mean_of(3) if name == "averaged" else ()
+    assert (ExitRule(name, (never(name, 3),) * 2, ones, weights).take(logits) == 2).all()
+    assert (ExitRule(name, (always(name),) * 2, ones, weights).take(logits) == 0).all()
 
 
 def test_patience_counts_exits_that_agree():
@@ -149,6 +157,8 @@ def test_lengths_are_checked_and_both_numbers_named():
         ExitRule("entropy", (), ())
     with pytest.raises(ConfigError, match="the entropy rule has weights for 2 exits"):
         ExitRule("entropy", (0.5,), (1.0, 1.0), ((1.0,), (1.0, 1.0)))
+    with pytest.raises(ConfigError, match="the averaged rule has weights for 0 exits"):
+        ExitRule("averaged", (0.5,), (1.0, 1.0))
     with pytest.raises(ConfigError, match="one list for each of 2, of one weight for each exit up to it"):
         ExitRule("averaged", (0.5,), (1.0, 1.0), ((1.0,), (1.0,)))
     with pytest.raises(ConfigError, match=r"weights of exit 2 are \[1.0, -1.0\]; they must be finite, 0 or more"):

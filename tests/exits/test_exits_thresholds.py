@@ -19,7 +19,12 @@ MACS = (10.0, 20.0, 40.0, 80.0)
 
 def evidence_for(name, images, seed, exits=3, temperatures=(1.3, 0.8, 1.0, 2.0)):
     logits, labels = simulate(images, seed, margins=(3.8, 4.4, 5.0, 5.4)[:exits])
-    return logits, labels, gather(name, logits, labels, temperatures[:exits], MS[:exits], MACS[:exits])
+    how = (temperatures[:exits], MS[:exits], MACS[:exits], weights_for(name, exits))
+    return logits, labels, gather(name, logits, labels, *how)
+
+
+def weights_for(name, exits):
+    return tuple((0.5,) * count for count in range(1, exits + 1)) if name == "averaged" else ()
 
 
 @given(name=st.sampled_from(RULES), seed=st.integers(0, 500), exits=st.integers(1, 4))
@@ -30,11 +35,12 @@ def test_figures_are_those_of_the_rule(name, seed, exits):
     limits = limits[np.random.default_rng(seed).permutation(len(limits))[:20]]
     found = evaluate(evidence, limits)
     temperatures = (1.3, 0.8, 1.0, 2.0)[:exits]
-    any_rule = ExitRule(name, thresholds(name, limits[0]), temperatures)
+    weights = weights_for(name, exits)
+    any_rule = ExitRule(name, thresholds(name, limits[0]), temperatures, weights)
     right = any_rule.name_classes(logits) == labels[:, None]
     last = logits[:, -1].argmax(axis=1) == labels
     for place, one in enumerate(limits):
-        taken = ExitRule(name, thresholds(name, one), temperatures).take(logits)
+        taken = ExitRule(name, thresholds(name, one), temperatures, weights).take(logits)
         assert found.left[place].tolist() == np.bincount(taken, minlength=exits).tolist()
         assert found.ms[place] == pytest.approx(np.cumsum(MS)[taken].mean())
         assert found.macs[place] == pytest.approx(np.array(MACS)[taken].mean())

@@ -33,7 +33,10 @@ def test_never_worse_than_the_last_exit_alone(logits: np.ndarray, labels: np.nda
     weights, alone = fit(logits, labels)
     assert len(weights) == 3
     assert all(0 <= weight <= HIGHEST for weight in weights)
+    assert weights[-1] >= 0.05
     assert loss(logits, labels, weights) <= alone + 1e-6
+    named = softmax(mix(list(logits.swapaxes(0, 1)), weights)).argmax(-1)
+    assert (named == labels).sum() >= (logits[:, -1].argmax(-1) == labels).sum()
 
 
 @pytest.mark.parametrize("true", [(0.5, 0.3, 0.8), (0.0, 1.0, 0.4)])
@@ -78,6 +81,22 @@ def test_a_perfectly_separated_set_has_finite_weights() -> None:
     confidence = softmax(mix(list(logits.swapaxes(0, 1)), weights)).max(axis=1)
     assert len(np.unique(confidence)) > 50  # not all rounded to 1
     assert fit(np.zeros((50, 2, 3), np.float32), np.arange(50) % 3)[0] == (0.0, 1.0)
+
+
+def test_exits_of_very_different_scale_are_fitted_as_well() -> None:
+    logits, labels = simulate(2000, 3, margins=(4.6, 5.0), alike=0.3)
+    weights, _ = fit(logits, labels)
+    scaled = logits * np.array([[[30.0], [1.0]]], np.float32)
+    found, _ = fit(scaled, labels)
+    assert loss(scaled, labels, found) == pytest.approx(loss(logits, labels, weights), abs=1e-5)
+
+
+def test_of_many_classes_some_images_are_enough() -> None:
+    logits, labels = simulate(9000, 5, margins=(4.6, 5.0), alike=0.3, classes=900)
+    weights, alone = fit(logits, labels)
+    few, _ = fit(logits[:4660], labels[:4660])
+    assert weights == pytest.approx(few, abs=1e-6)
+    assert loss(logits, labels, weights) < alone
 
 
 def test_empty_and_infinite_are_refused() -> None:

@@ -89,7 +89,7 @@ def test_features_are_handed_on_untouched(bundle: Bundle, variant: str) -> None:
 @pytest.mark.parametrize("variant", ALL)
 @pytest.mark.parametrize("averaged", [False, True])
 def test_answers_are_those_of_the_rule_on_all_logits(bundle: Bundle, variant: str, averaged: bool) -> None:
-    own = ExitRule("averaged", (0.6, 0.7), (1.0, 0.5, 2.0)) if averaged else None
+    own = ExitRule("averaged", (0.6, 0.7), (1.0,) * 3, ((1.0,), (0.5, 1.0), (0.5, 0.3, 0.2))) if averaged else None
     with CascadeRunner(bundle, variant=variant, point=None if own else "fast", rule=own) as cascade:
         logits = np.stack([cascade.logits(image) for image in IMAGES])
         taken = cascade.rule.take(logits)

@@ -4,7 +4,7 @@ package org.msdedge.cascade
  * What the cascade says of one image and what it cost; times in milliseconds.
  *
  * @property exit the exit taken, from 1; only the segments up to it have run.
- * @property probabilities temperature-scaled softmax of that exit, (classes).
+ * @property probabilities those that the exit rule answers by at that exit, (classes).
  * @property segmentMs inference time of each segment that ran.
  * @property preprocessMs raw image to the input tensor.
  * @property decisionMs dequantize, softmax, compare; of all exits passed together.

@@ -18,8 +18,7 @@ import kotlin.math.ln
  *
  * @property thresholds one per exit but the last; at the last exit every image leaves.
  * @property temperatures one per exit; logits are divided by it before the softmax.
- * @param weights of averaged, for every exit those of the logits of all exits up to it, instead of temperatures; empty:
- *   the mean of the temperature-scaled logits.
+ * @param weights of averaged, for every exit those of the logits of all exits up to it, instead of temperatures.
  * @throws ConfigError the lengths do not fit, or a number is none of its kind.
  */
 class ExitRule(
@@ -52,7 +51,7 @@ class ExitRule(
         if (name == RuleName.PATIENCE && thresholds.any { it < 0 || it != Math.floor(it) || it != thresholds[0] }) {
             throw ConfigError("patience thresholds $thresholds: all must be one and the same count 0, 1, 2, …")
         }
-        if (weights.isNotEmpty() && (name != RuleName.AVERAGED || weights.map { it.size } != temperatures.indices.map { it + 1 })) {
+        if (weights.map { it.size } != if (name == RuleName.AVERAGED) temperatures.indices.map { it + 1 } else emptyList<Int>()) {
             throw ConfigError("the ${name.text} rule has weights for ${weights.size} exits; averaged has one list for each of $exits.")
         }
         for ((place, own) in weights.withIndex()) {
@@ -60,9 +59,7 @@ class ExitRule(
                 throw ConfigError("the weights of exit ${place + 1} are $own; they must be finite, 0 or more.")
             }
         }
-        shares = List(exits) { exit ->
-            FloatArray(exit + 1) { (if (weights.isEmpty()) 1 / (temperatures[it] * (exit + 1)) else weights[exit][it]).toFloat() }
-        }
+        shares = weights.map { own -> FloatArray(own.size) { own[it].toFloat() } }
     }
 
     /** The number of exits. */

@@ -60,8 +60,8 @@ private fun checkCalibration(variant: String, it: Calibration, count: Int) {
         }
     }
     if (it.temperatures.size != count || it.segmentMs.size != count) fail("$variant: the calibration does not fit $count exits")
-    val fitting = it.rule == RuleName.AVERAGED && it.weights.map { own -> own.size } == (1..count).toList()
-    if (it.weights.isNotEmpty() && !fitting) fail("$variant: the weights do not fit $count exits and the ${it.rule.text} rule")
+    val wanted = if (it.rule == RuleName.AVERAGED) (1..count).toList() else emptyList()
+    if (it.weights.map { own -> own.size } != wanted) fail("$variant: the weights do not fit $count exits and the ${it.rule.text} rule")
 }
 
 internal fun checkParts(it: Manifest) {

@@ -45,7 +45,8 @@ class ExitRuleTest {
         val undecided = arrayOf(floatArrayOf(0f, 0f), floatArrayOf(1f, 0f))
         val probabilities = FloatArray(2)
         for (name in RuleName.values()) {
-            val never = ExitRule(name, listOf(ExitRule.never(name, 2)), listOf(1.0, 1.0))
+            val weights = if (name == RuleName.AVERAGED) listOf(listOf(1.0), listOf(1.0, 1.0)) else emptyList()
+            val never = ExitRule(name, listOf(ExitRule.never(name, 2)), listOf(1.0, 1.0), weights)
             assertEquals(false, never.decide(0, surest, probabilities), name.text)
             assertEquals(true, never.decide(1, surest, probabilities), name.text)
         }
@@ -63,6 +64,7 @@ class ExitRuleTest {
             { ExitRule(RuleName.ENTROPY, one, listOf(1.0, 0.0)) },
             { ExitRule(RuleName.PATIENCE, listOf(0.5), listOf(1.0, 1.0)) },
             { ExitRule(RuleName.ENTROPY, emptyList(), one, listOf(one)) },
+            { ExitRule(RuleName.AVERAGED, one, listOf(1.0, 1.0)) },
             { ExitRule(RuleName.AVERAGED, one, listOf(1.0, 1.0), listOf(one, one)) },
             { ExitRule(RuleName.AVERAGED, emptyList(), one, listOf(listOf(-1.0))) },
             { ExitRule(RuleName.PATIENCE, listOf(-1.0), listOf(1.0, 1.0)) },
