@@ -1,5 +1,6 @@
 """Exit rules side by side: the product's own points, a bound that bounds."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from msd_edge.benchmarks.exit_rules import (
     collect_outputs,
     compare_rules,
     draw_rules,
+    main,
 )
 from msd_edge.bundle.manifest import LatencySource
 from msd_edge.bundle.reader import read_bundle
 from msd_edge.data.select import select_images
-from msd_edge.errors import BundleError
+from msd_edge.errors import BundleError, ConfigError
 from msd_edge.exits.fit import fit_calibration
 from msd_edge.exits.rules import RULES, ExitRule
 from msd_edge.runtime.cascade import CascadeRunner
@@ -92,6 +94,12 @@ def test_a_bundle_without_calibration_is_refused(tmp_path: Path) -> None:
     bundle = read_bundle(make_bundle(tmp_path / "b", variants=("onnx-int8",), calibrated=False))
     with pytest.raises(BundleError, match="is not calibrated, so that nothing says what its segments take; run `msd"):
         collect_outputs(bundle, "onnx-int8", make_dataset(8), None, lambda *_: None)
+
+
+def test_bundles_of_one_name_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(tiny_bundle, tmp_path / "other"))
+    with pytest.raises(ConfigError, match="tiny: two bundles have this name"):
+        main([tiny_bundle, other])
 
 
 def test_a_table_names_every_point_in_its_column() -> None:

@@ -1,12 +1,15 @@
 """Corrupted images: what the corruptions do to pixels, and what the table says of a real bundle."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from support.bundles import golden_images
+from support.bundles import average_exits, golden_images, make_bundle
 
 from msd_edge.benchmarks.corruptions import CORRUPTIONS, LEVELS, blur, brighten, flatten_contrast
 from msd_edge.benchmarks.shift import draw_shifts, measure_shifts
 from msd_edge.bundle.reader import read_bundle
+from msd_edge.runtime.cascade import CascadeRunner
 
 IMAGES = np.random.default_rng(0).integers(40, 200, (6, 34, 32, 3)).astype(np.uint8)
 
@@ -39,14 +42,18 @@ def test_what_each_does():
     assert np.abs(flatten_contrast(IMAGES, 3).mean((1, 2, 3)) - IMAGES.mean((1, 2, 3))).max() < 0.5
 
 
-def test_a_bundle_is_measured_clean_and_corrupted(tiny_bundle):
-    bundle = read_bundle(tiny_bundle)
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_bundle_is_measured_clean_and_corrupted(tmp_path, averaged):
+    bundle = read_bundle((average_exits if averaged else Path)(make_bundle(tmp_path / "b")))
     images = np.tile(golden_images(), (30, 1, 1, 1))[:210]
     labels = np.arange(len(images)) % len(bundle.manifest.classes)
     shifts = list(measure_shifts(bundle, None, "fast", images, labels, lambda _: None))
     assert [(shift.corruption, shift.level) for shift in shifts] == [
         ("none", 0), *((name, level) for name in CORRUPTIONS for level in LEVELS)
     ]  # fmt: skip
+    with CascadeRunner(bundle, point="fast") as cascade:
+        right = np.mean([cascade.predict(image).index == label for image, label in zip(images, labels, strict=True)])
+    assert shifts[0].cascade == pytest.approx(right)
     costs = np.cumsum(bundle.variant(None).calibration.latency.segment_ms)
     for shift in shifts:
         assert sum(shift.shares) == pytest.approx(1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.bundles import golden_images
+from support.bundles import average_exits, golden_images, make_bundle
 
 from msd_edge.benchmarks.throughput import Stage, measure_speeds, run_filled, run_shrinking
 from msd_edge.bundle.reader import read_bundle
@@ -57,6 +57,12 @@ def test_a_bundle_is_measured(tiny_bundle) -> None:
     assert len(speeds) == 6
     assert all(speed.speed >= speed.lowest > 0 for speed in speeds)
     assert [speed.ratio for speed in speeds if speed.way == "last exit alone"] == [1, 1]
+
+
+def test_rules_that_look_back_are_refused(tmp_path) -> None:
+    bundle = read_bundle(average_exits(make_bundle(tmp_path / "b", variants=("onnx-int8",))))
+    with pytest.raises(ConfigError, match="with max-softmax or entropy, not with averaged"):
+        measure_speeds(bundle, "onnx-int8", None, golden_images(), [1], 1, lambda _: None)
 
 
 def test_files_for_one_image_are_refused(tiny_bundle) -> None:

@@ -123,6 +123,12 @@ def segment(manifest: dict[str, Any], index: int, variant: int = 1) -> dict[str,
             lambda m: m["variants"][1]["calibration"]["exits"][0].update(weights=[1.0]),
             "the weights do not fit 3 exits and the max-softmax rule",
         ),
+        (
+            lambda m: m["variants"][1]["calibration"].update(rule="averaged"),
+            "the weights do not fit 3 exits and the averaged rule",
+        ),
+        (lambda m: m["variants"][1]["calibration"]["exits"][0].update(weights=[1e39]), "weights[0]"),
+        (lambda m: m["variants"][1]["calibration"]["exits"][0].update(temperature=1e-44), "temperature"),
     ],
 )
 def test_mistakes_are_named_with_their_place(folder: Path, change: Change, message: str) -> None:

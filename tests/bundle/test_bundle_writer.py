@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.bundles import average_exits, make_bundle
 
 from msd_edge.bundle.reader import read_bundle
 from msd_edge.bundle.writer import add_file, replace_calibration, write_manifest
@@ -22,6 +23,13 @@ def test_manifest_comes_back_as_it_was(tiny_bundle: Path, tmp_path: Path) -> Non
     again = read_bundle(tmp_path)
     assert again.manifest == bundle.manifest
     assert again.manifest_sha256 == bundle.manifest_sha256
+
+
+def test_what_only_averaged_exits_have_is_in_no_other_manifest(tiny_bundle: Path, tmp_path: Path) -> None:
+    write_manifest(tmp_path, read_bundle(tiny_bundle).manifest)
+    assert '"weights"' not in (tmp_path / "manifest.json").read_text()
+    write_manifest(tmp_path, read_bundle(average_exits(make_bundle(tmp_path / "b"))).manifest)
+    assert '"weights"' in (tmp_path / "manifest.json").read_text()
 
 
 def test_add_file(tmp_path: Path) -> None:

@@ -8,15 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.bench_data import make_dataset
-from support.bundles import make_bundle
+from support.bundles import average_exits, make_bundle
 from support.light import hide_packages
 
 from msd_edge.benchmarks import environment
 from msd_edge.benchmarks.environment import Cores
 from msd_edge.benchmarks.results_io import read_raw, read_results
+from msd_edge.bundle.reader import read_bundle
 from msd_edge.cli.app import run
+from msd_edge.data.select import select_images
+from msd_edge.exits.metrics import ece
+from msd_edge.runtime.cascade import CascadeRunner
 
 QUICK = ["--seconds", "0", "--images", "12"]
 TESTS = Path(__file__).parents[1]
@@ -94,6 +99,26 @@ def test_digits_without_scikit_learn_say_what_to_install(
         assert run([verb, "b"]) == 2
         said = capfd.readouterr().err
         assert said == "msd-edge: digits ships with scikit-learn, which is missing: pip install scikit-learn.\n"
+
+
+def test_averaged_exits_are_measured_and_reported(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bundle = read_bundle(average_exits(make_bundle(place / "b", variants=("onnx-float32",))))
+    assert run(["bench", "b", *QUICK]) == 0
+    (bench,) = read_results(place / "results/b-cpu.json").variants
+    with CascadeRunner(bundle, point="fast") as cascade:
+        images = make_dataset(24).test.read(select_images(make_dataset(24).test.labels, 12))
+        labels = make_dataset(24).test.labels[select_images(make_dataset(24).test.labels, 12)]
+        answers = [cascade.predict(image) for image in images]
+        logits = np.stack([cascade.logits(image) for image in images])
+    (fast,) = (point for point in bench.cascade if point.point == "fast")
+    assert fast.rule == "averaged"
+    assert fast.correct == sum(answer.index == label for answer, label in zip(answers, labels, strict=True))
+    # An exit's accuracy is its own, its confidence that of what an image is answered by there.
+    assert bench.exits[2].correct == (logits[:, 2].argmax(-1) == labels).sum()
+    assert bench.exits[2].ece == pytest.approx(ece(logits.mean(axis=1), labels, 1.0), abs=1e-6)
+    capfd.readouterr()
+    assert run(["report", "--bundle", "b"]) == 0
+    assert "--rule averaged" in (place / "report.html").read_text(encoding="utf-8")
 
 
 def test_points_with_the_same_setting_share_a_row_and_a_report(place: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.simulated_logits import simulate
 
 from msd_edge.errors import ConfigError
+from msd_edge.exits.rules import RULES
 from msd_edge.exits.subsets import branch_times, subset_times, weigh_subsets
 
 
@@ -75,9 +76,25 @@ def test_within_a_time_the_most_accurate_comes_first(split):
     assert all(a.accuracy >= b.accuracy for a, b in pairwise(fitting))
 
 
-def test_patience_and_entropy_can_be_weighed_too(split):
-    for rule in ("patience", "entropy"):
-        assert len(weigh_subsets(rule, *split, (1.0,) * 3, SEGMENTS, ALONE)) == 7
+def test_every_rule_can_be_weighed(split):
+    alone = weigh(split)
+    for rule in RULES:
+        found = weigh_subsets(rule, *split, (1.0,) * 3, SEGMENTS, ALONE)
+        assert len(found) == 7
+        for one in found:
+            if len(one.exits) == 1:  # one exit answers as it does in any rule
+                assert one.accuracy == next(other for other in alone if other.exits == one.exits).accuracy
+
+
+def test_weights_are_judged_on_images_they_were_not_fitted_on():
+    """Exits of pure noise: a sum fitted to these very labels would look better than chance."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 120)
+    logits = rng.normal(size=(120, 8, 10)).astype(np.float32) * 3
+    times = tuple(np.linspace(1, 1.7, 8))
+    judged = weigh_subsets("averaged", logits, labels, (1.0,) * 8, (1.0, *(0.1,) * 7), times)
+    (every,) = (one for one in judged if len(one.exits) == 8)
+    assert every.accuracy < 0.2
 
 
 def test_too_many_exits_are_refused():

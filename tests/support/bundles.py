@@ -29,7 +29,8 @@ from msd_edge.bundle.manifest import (
     TensorSpec,
     Variant,
 )
-from msd_edge.bundle.writer import add_file, write_manifest
+from msd_edge.bundle.reader import read_bundle
+from msd_edge.bundle.writer import add_file, replace_calibration, write_manifest
 from msd_edge.data.config import DataConfig
 from msd_edge.runtime.open import open_session
 from msd_edge.runtime.preprocess import to_tensor
@@ -261,6 +262,20 @@ def _calibrate(variant: Variant, outputs: NDArray[Any], truth: NDArray[np.int64]
             point("fast", half, [*shares, len(left) / len(outputs)]),
         ),
     )
+
+
+def average_exits(folder: Path) -> Path:
+    """Let the exits of a calibrated bundle answer by the mean of all so far, and return it."""
+    bundle = read_bundle(folder)
+    changed = {}
+    for variant in bundle.manifest.variants:
+        assert variant.calibration is not None
+        exits = [
+            part.model_copy(update={"weights": (1 / part.exit,) * part.exit}) for part in variant.calibration.exits
+        ]
+        changed[variant.name] = variant.calibration.model_copy(update={"rule": "averaged", "exits": tuple(exits)})
+    replace_calibration(bundle, changed)
+    return folder
 
 
 def _parity() -> Parity:
