@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from support.bench_data import make_dataset  # noqa: E402
-from support.bundles import make_bundle  # noqa: E402
+from support.bundles import average_exits, make_bundle  # noqa: E402
 from support.phone_answer import make_answer  # noqa: E402
 from support.report_data import results  # noqa: E402
 from support.small_run import train_small_run, write_stripes  # noqa: E402
@@ -72,6 +72,8 @@ def main() -> None:
         for variant in ("onnx-float32", "tflite-int8"):
             bundle = make_bundle(folder / variant, variants=(variant,), exits=2, classes=3)
             _put("manifest", f"{variant}.json", _shorten((bundle / "manifest.json").read_bytes()))
+            if variant == "onnx-float32":
+                _put("manifest", "averaged.json", _shorten((average_exits(bundle) / "manifest.json").read_bytes()))
             one = next(iter(sorted(bundle.glob("**/segment-2*"))))
             _put(variant.split("-", maxsplit=1)[0], one.name, one.read_bytes())
             if one.suffix == ".tflite":
