@@ -20,6 +20,7 @@ from msd_edge.bundle.manifest import Calibration
 from msd_edge.bundle.reader import Bundle, read_bundle
 from msd_edge.cli import common
 from msd_edge.commands import suggest_command
+from msd_edge.converters.accuracy import sign_test
 from msd_edge.data.dataset import Dataset
 from msd_edge.data.select import select_images
 from msd_edge.errors import BundleError, ConfigError
@@ -44,6 +45,7 @@ class RuleFigures:
         point: the operating point; empty for ``hindsight``.
         last: accuracy of the last exit by itself.
         accuracy: of the cascade.
+        gained, lost: images right in the cascade and wrong at the last exit by itself, and the other way round.
         shares: of images leaving at each exit.
         milliseconds: by the calibration's latency of each segment at these shares.
         speed_up: over sending every image through all segments.
@@ -55,6 +57,8 @@ class RuleFigures:
     point: str
     last: float
     accuracy: float
+    gained: int
+    lost: int
     shares: tuple[float, ...]
     milliseconds: float
     speed_up: float
@@ -152,30 +156,37 @@ def draw_rules(figures: list[RuleFigures]) -> str:
     for (bundle, rule), points in lines_of.items():
         if rule == RULES[0]:
             first = next(iter(points.values()))
-            whole = _cell(first.last, first.milliseconds * first.speed_up)
+            whole = f"{100 * first.last:.2f} % at {first.milliseconds * first.speed_up:.3f} ms"
             lines.append(f"| {bundle} | every image to the last exit | {whole} |{' |' * (len(POINTS) - 1)}")
         # Hindsight has no points.
         cells = [points[name] for name in ("", *POINTS) if name in points]
-        texts = [_cell(one.accuracy, one.milliseconds) for one in cells] + [""] * (len(POINTS) - len(cells))
+        texts = [_draw_cell(one) for one in cells] + [""] * (len(POINTS) - len(cells))
         lines.append(f"| {bundle} | {rule} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
 
-def _cell(accuracy: float, milliseconds: float) -> str:
-    return f"{100 * accuracy:.2f} % at {milliseconds:.3f} ms"
+def _draw_cell(one: RuleFigures) -> str:
+    """Return accuracy, the difference to the last exit with McNemar's exact p (two-sided), and milliseconds."""
+    p_value = min(1.0, 2 * sign_test(max(one.gained, one.lost), min(one.gained, one.lost)))
+    chance = "p < 0.01" if p_value < 0.01 else f"p {p_value:.2f}"
+    difference = 100 * (one.accuracy - one.last)
+    return f"{100 * one.accuracy:.2f} % ({difference:+.2f}, {chance}) at {one.milliseconds:.3f} ms"
 
 
 def _describe(outputs: Outputs, rule: str, point: str, named: Exits, taken: Exits) -> RuleFigures:
     costs: NDArray[np.float64] = np.cumsum(outputs.calibration.latency.segment_ms)
-    answers = named[np.arange(len(named)), taken]
+    right = named[np.arange(len(named)), taken] == outputs.test_labels
+    last = outputs.test[:, -1].argmax(-1) == outputs.test_labels
     milliseconds = float(costs[taken].mean())
     return RuleFigures(
         bundle=outputs.bundle,
         variant=outputs.variant,
         rule=rule,
         point=point,
-        last=float((outputs.test[:, -1].argmax(-1) == outputs.test_labels).mean()),
-        accuracy=float((answers == outputs.test_labels).mean()),
+        last=float(last.mean()),
+        accuracy=float(right.mean()),
+        gained=int((right & ~last).sum()),
+        lost=int((last & ~right).sum()),
         shares=tuple((np.bincount(taken, minlength=named.shape[1]) / len(taken)).tolist()),
         milliseconds=milliseconds,
         speed_up=float(costs[-1]) / milliseconds,

@@ -28,8 +28,12 @@ def _bundle_lines(source: Source) -> list[str]:
     precisions = dict.fromkeys(variant.precision for variant in manifest.variants)
     options = [word for target in targets for word in ("--target", target)] + [f"--{name}" for name in precisions]
     lines = [shlex.join(["msd-edge", "export", f"runs/{manifest.source.run}", *options])]
-    rules = dict.fromkeys(v.calibration.rule for v in manifest.variants if v.calibration is not None)
-    lines += [shlex.join(["msd-edge", "calibrate", _bundle_path(source), "--rule", rule]) for rule in rules]
+    calibrated = [(v.calibration.rule, v.name) for v in manifest.variants if v.calibration is not None]
+    rules = dict.fromkeys(rule for rule, _ in calibrated)
+    for rule in rules:
+        own = [word for other, name in calibrated if other == rule for word in ("--variant", name)]
+        words = ["msd-edge", "calibrate", _bundle_path(source), "--rule", rule, *(own if len(rules) > 1 else [])]
+        lines.append(shlex.join(words))
     return lines
 
 

@@ -23,7 +23,8 @@ that cannot meet the wish do without it).
 
 Rules: an image leaves when the top probability is high enough (max-softmax), when the entropy is low enough (entropy),
 when exits in a row agree (patience), or by the top probability of what all exits so far say together (averaged), which
-is then the answer too: usually more accurate for the same time.
+is then the answer too: usually more accurate for the same time. Its weights are fitted on the calibration split; full
+is then all exits together, and what must not be lost is still the last exit's own accuracy.
 
 Examples:
 
@@ -179,6 +180,8 @@ def _show(name: str, calibration: "Calibration", wish: str) -> None:
             for part in calibration.exits
         ],
     )
+    if weighed:
+        common.say("each exit by itself; the sum of weighed logits answers")
     common.say()
     common.table(
         ["point", "accuracy", "expected ms", "exits taken", ""],

@@ -63,6 +63,7 @@ def test_the_products_rule_has_the_points_that_calibrate_writes() -> None:
         assert one.milliseconds == pytest.approx(spent / len(outputs.test))
         assert one.speed_up == pytest.approx(4 / one.milliseconds)
         assert sum(one.shares) == pytest.approx(1)
+        assert one.gained - one.lost == round((one.accuracy - one.last) * len(outputs.test))
 
 
 @pytest.mark.parametrize("seed", [2, 4])
@@ -102,14 +103,16 @@ def test_bundles_of_one_name_are_refused(tiny_bundle: Path, tmp_path: Path) -> N
         main([tiny_bundle, other])
 
 
-def test_a_table_names_every_point_in_its_column() -> None:
+def test_a_table_names_every_point_in_its_column_with_its_chance() -> None:
     figures = [
-        RuleFigures("b", "onnx-int8", "max-softmax", point, 0.9, accuracy, (1.0,), 2.0, 1.5)
-        for point, accuracy in zip(reversed(POINTS), (0.7, 0.8, 0.88), strict=True)
+        RuleFigures("b", "onnx-int8", "max-softmax", point, 0.9, accuracy, gained, lost, (1.0,), 2.0, 1.5)
+        for point, accuracy, gained, lost in zip(reversed(POINTS), (0.7, 0.8, 0.88), (0, 3, 2), (20, 8, 2), strict=True)
     ]
-    lines = draw_rules(
-        [*figures, RuleFigures("b", "onnx-int8", HINDSIGHT, "", 0.9, 0.95, (1.0,), 1.0, 3.0)]
-    ).splitlines()
+    figures.append(RuleFigures("b", "onnx-int8", HINDSIGHT, "", 0.9, 0.95, 5, 0, (1.0,), 1.0, 3.0))
+    lines = draw_rules(figures).splitlines()
     assert lines[2] == "| b | every image to the last exit | 90.00 % at 3.000 ms | | |"
-    assert lines[3] == "| b | max-softmax | 88.00 % at 2.000 ms | 80.00 % at 2.000 ms | 70.00 % at 2.000 ms |"
-    assert lines[4] == "| b | hindsight | 95.00 % at 1.000 ms |  |  |"
+    assert lines[3] == (
+        "| b | max-softmax | 88.00 % (-2.00, p 1.00) at 2.000 ms | 80.00 % (-10.00, p 0.23) at 2.000 ms "
+        "| 70.00 % (-20.00, p < 0.01) at 2.000 ms |"
+    )
+    assert lines[4] == "| b | hindsight | 95.00 % (+5.00, p 0.06) at 1.000 ms |  |  |"

@@ -18,6 +18,7 @@ from msd_edge.benchmarks import environment
 from msd_edge.benchmarks.environment import Cores
 from msd_edge.benchmarks.results_io import read_raw, read_results
 from msd_edge.bundle.reader import read_bundle
+from msd_edge.bundle.writer import replace_calibration
 from msd_edge.cli.app import run
 from msd_edge.data.select import select_images
 from msd_edge.exits.metrics import ece
@@ -102,10 +103,13 @@ def test_digits_without_scikit_learn_say_what_to_install(
 
 
 def test_averaged_exits_are_measured_and_reported(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    bundle = read_bundle(average_exits(make_bundle(place / "b", variants=("onnx-float32",))))
+    plain = read_bundle(make_bundle(place / "b", variants=("onnx-float32", "onnx-int8")))
+    averaged = read_bundle(average_exits(plain.path))
+    bundle = replace_calibration(averaged, {"onnx-int8": plain.variant("onnx-int8").calibration})
     assert run(["bench", "b", *QUICK]) == 0
-    (bench,) = read_results(place / "results/b-cpu.json").variants
-    with CascadeRunner(bundle, point="fast") as cascade:
+    bench, other = read_results(place / "results/b-cpu.json").variants
+    assert {point.rule for point in other.cascade} == {"max-softmax"}
+    with CascadeRunner(bundle, variant="onnx-float32", point="fast") as cascade:
         images = make_dataset(24).test.read(select_images(make_dataset(24).test.labels, 12))
         labels = make_dataset(24).test.labels[select_images(make_dataset(24).test.labels, 12)]
         answers = [cascade.predict(image) for image in images]
@@ -118,7 +122,11 @@ def test_averaged_exits_are_measured_and_reported(place: Path, capfd: pytest.Cap
     assert bench.exits[2].ece == pytest.approx(ece(logits.mean(axis=1), labels, 1.0), abs=1e-6)
     capfd.readouterr()
     assert run(["report", "--bundle", "b"]) == 0
-    assert "--rule averaged" in (place / "report.html").read_text(encoding="utf-8")
+    page = (place / "report.html").read_text(encoding="utf-8")
+    assert "calibrate b --rule averaged --variant onnx-float32\n" in page
+    assert "calibrate b --rule max-softmax --variant onnx-int8\n" in page
+    assert "1.00</td>" in page
+    assert "0.333 / 0.333 / 0.333" in page
 
 
 def test_points_with_the_same_setting_share_a_row_and_a_report(place: Path, capfd: pytest.CaptureFixture[str]) -> None:

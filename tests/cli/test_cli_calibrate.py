@@ -51,6 +51,7 @@ def test_averaged_exits_show_their_weights(here, capsys):
     assert cli.run(["calibrate", "--rule", "averaged"]) == 0
     out = capsys.readouterr().out
     assert "weights" in out
+    assert "the sum of weighed logits answers" in out
     fitted = read_bundle(here).manifest.variants[0].calibration
     assert [len(part.weights) for part in fitted.exits] == [1, 2, 3]
     assert " / ".join(f"{weight:.2f}" for weight in fitted.exits[2].weights) in out
