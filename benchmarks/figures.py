@@ -21,7 +21,7 @@ from msd_edge.benchmarks.turns import Turns
 from msd_edge.bundle.manifest import Calibration, OperatingPoint, Variant
 from msd_edge.bundle.reader import Bundle
 from msd_edge.exits import metrics
-from msd_edge.exits.rules import ExitRule
+from msd_edge.exits.rules import ExitRule, split_exits
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _figure_exit(taken: Taken, index: int) -> ExitBench:
     correct = int(np.sum(taken.logits[:, index - 1].argmax(axis=1) == taken.labels))
     # Confidence is the rule's: of what an image that leaves here is answered by.
     rule = ExitRule.of(taken.calibration, taken.calibration.points[0])
-    logits, temperature = rule.basis(index - 1, list(taken.logits.swapaxes(0, 1)))
+    logits, temperature = rule.basis(index - 1, split_exits(taken.logits))
     name = f"{taken.variant.name}/exit-{index}"
     loaded = taken.loading.alone[index - 1] if taken.loading.alone else None
     return ExitBench(

@@ -31,7 +31,7 @@ from msd_edge.data.load import load_dataset  # noqa: E402
 from msd_edge.data.resize import fit_array  # noqa: E402
 from msd_edge.errors import BundleError  # noqa: E402
 from msd_edge.exits.fit import fit_calibration  # noqa: E402
-from msd_edge.exits.rules import ExitRule, never, score  # noqa: E402
+from msd_edge.exits.rules import ExitRule, never, score, split_exits  # noqa: E402
 from msd_edge.runtime.cascade import rule_of  # noqa: E402
 from msd_edge.runtime.chain import Chain  # noqa: E402
 from msd_edge.runtime.session import dequantize  # noqa: E402
@@ -178,7 +178,7 @@ def make_rule_cases(folder: Path) -> None:
                 scores: list[list[float]] = []
             else:
                 bare = ExitRule(rule, (never(rule, 3),) * 2, temperatures, weights)
-                values = [score(rule, *bare.basis(k, list(logits.swapaxes(0, 1)))) for k in range(2)]
+                values = [score(rule, *bare.basis(k, split_exits(logits))) for k in range(2)]
                 thresholds = tuple(float(np.median(value)) for value in values)
                 scores = [[float(s) for s in value] for value in values]
             cases.append(

@@ -148,9 +148,11 @@ def find_lossless(evidence: Evidence, pool: Settings) -> Settings:
     With both, the mean loss on fresh images was 0.001 points at most and six test sets in seven came out at or above
     the last exit, for 7 to 35 % more milliseconds. With 1,000 images: 0.02 points, four sets in seven. Checked once on
     real images afterwards (Fashion-MNIST, three ridge classifiers as exits, eight splits of 5,000, max-softmax): 0 or 1
-    of 10,000 test images lost, against 1 to 21 without the demands. With ``averaged``, whose answer at
-    the last exit is at least as good as that exit's own, a setting may meet both demands against that answer instead:
-    mixed exits differ from a single one in so many answers that noise hides what leaving early costs.
+    of 10,000 test images lost, against 1 to 21 without the demands.
+
+    With ``averaged``, whose answer at the last exit is at least as good as that exit's own, a setting may meet both
+    demands against that answer instead: mixed exits differ from a single one in so many answers that noise hides what
+    leaving early costs.
 
     Where nothing passes, nobody leaves early; of settings that take the same time the most cautious is taken (highest
     limits), so that an image less sure than all of these goes on.

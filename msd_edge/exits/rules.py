@@ -148,8 +148,8 @@ class ExitRule:
         """
         values = logits
         if self.name == "averaged":  # by probabilities, as ``decide`` gives them for an image alone
-            each = [softmax(*self.basis(place, _each(logits))) for place in range(self.exits)]
-            values = np.stack(each, axis=1)
+            each = split_exits(logits)
+            values = np.stack([softmax(*self.basis(place, each)) for place in range(self.exits)], axis=1)
         named: Exits = values.argmax(axis=-1)
         return named
 
@@ -172,12 +172,18 @@ class ExitRule:
             if self.thresholds:
                 leaves[:, :-1] = agreeing(logits)[:, :-1] > self.thresholds[0]
         else:
+            each = split_exits(logits)
             for place, threshold in enumerate(self.thresholds):
-                values = score(self.name, *self.basis(place, _each(logits)))
+                values = score(self.name, *self.basis(place, each))
                 limit = np.float32(threshold)
                 leaves[:, place] = values <= limit if self.name == "entropy" else values >= limit
         taken: Exits = leaves.argmax(axis=1)
         return taken
+
+
+def split_exits(logits: Floats) -> list[Floats]:
+    """Return the logits of every exit, each (images, classes); ``logits``: (images, exits, classes)."""
+    return [logits[:, place] for place in range(logits.shape[1])]
 
 
 def mix(logits: Sequence[Floats], weights: Sequence[float | np.float32]) -> Floats:
@@ -241,11 +247,6 @@ def agreeing(logits: Floats) -> Exits:
     for place in range(1, named.shape[1]):
         run[:, place] += np.where(named[:, place] == named[:, place - 1], run[:, place - 1], 0)
     return run
-
-
-def _each(logits: Floats) -> list[Floats]:
-    """Return the logits of every exit, each (images, classes)."""
-    return [logits[:, place] for place in range(logits.shape[1])]
 
 
 def _exponentials(logits: Floats, temperature: float) -> tuple[Floats, Floats, Floats]:

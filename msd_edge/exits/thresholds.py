@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from msd_edge.bundle.manifest import RuleName
 from msd_edge.errors import ConfigError, DataError
 from msd_edge.exits.metrics import Labels
-from msd_edge.exits.rules import ExitRule, Floats, agreeing, always, never, score
+from msd_edge.exits.rules import ExitRule, Floats, agreeing, always, never, score, split_exits
 
 _CHUNK = 1 << 22  # images times settings looked at in one go
 
@@ -122,7 +122,7 @@ def gather(
     if not np.isfinite(logits).all():
         raise DataError("thresholds cannot be fitted: some logits are not finite.")
     rule = ExitRule(name, (never(name, exits),) * (exits - 1), tuple(temperatures), tuple(weights))
-    each = [logits[:, place] for place in range(exits)]
+    each = split_exits(logits)
     if name == "patience":
         ease = agreeing(logits)[:, :-1].astype(np.float32)
     else:

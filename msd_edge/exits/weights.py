@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from msd_edge.errors import DataError
 from msd_edge.exits.metrics import Labels, accuracy, nll
-from msd_edge.exits.rules import Floats, mix, softmax
+from msd_edge.exits.rules import Floats, mix, softmax, split_exits
 from msd_edge.exits.temperature import HIGHEST as WIDEST
 from msd_edge.exits.temperature import LOWEST as NARROWEST
 
@@ -86,7 +86,7 @@ def fit_weights(logits: Floats, labels: Labels, temperature: float) -> tuple[flo
         if moved < _SHORTEST:
             break
     chosen = tuple(weights.tolist())
-    mixed = mix([logits[:, place] for place in range(exits)], chosen)
+    mixed = mix(split_exits(logits), chosen)
     better = nll(mixed, labels) <= nll(logits[:, -1], labels, temperature)
     as_good = accuracy(softmax(mixed), labels) >= accuracy(logits[:, -1], labels)
     return chosen if better and as_good else tuple(alone.tolist())
